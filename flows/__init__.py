@@ -1,0 +1,1 @@
+"""The flows: sentences over tasks."""

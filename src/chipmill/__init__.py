@@ -1,0 +1,1 @@
+"""chipmill: satellite and aerial scenes into training batches."""

@@ -1,0 +1,1 @@
+"""The tasks: names, retries and limits around library steps."""

@@ -1,0 +1,75 @@
+"""Tell cloud and nodata from a quality band, and count them chip by chip."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassRule:
+    """A quality band whose values are classes."""
+
+    keys: tuple[str, ...]
+    """Asset keys of the quality band, best first."""
+    nodata: tuple[int, ...]
+    cloud: tuple[int, ...]
+
+    def masks(self, values: NDArray[np.integer]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Tell nodata and cloud of values (y, x): two masks of the same shape."""
+        return np.isin(values, self.nodata), np.isin(values, self.cloud)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BitRule:
+    """A quality band whose values are bit fields."""
+
+    keys: tuple[str, ...]
+    """Asset keys of the quality band, best first."""
+    nodata: tuple[int, ...]
+    """Numbers of the bits that mean nodata; bit 0 is the lowest."""
+    cloud: tuple[int, ...]
+
+    def masks(self, values: NDArray[np.integer]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Tell nodata and cloud of values (y, x): two masks of the same shape; nodata wins."""
+        nodata = (values & _mask(self.nodata)) != 0
+        return nodata, ((values & _mask(self.cloud)) != 0) & ~nodata
+
+
+QualityRule = ClassRule | BitRule
+
+
+def _mask(bits: tuple[int, ...]) -> int:
+    return sum(1 << bit for bit in bits)
+
+
+def nodata_mask(values: NDArray[np.generic], nodata: float | None) -> NDArray[np.bool_]:
+    """Tell the nodata pixels of an asset.
+
+    Args:
+        values: Shape (bands, y, x).
+        nodata: Digital number that means nodata, NaN included; None: every pixel is data.
+
+    Returns:
+        Shape (y, x): true where *all* bands are nodata, as GDAL's dataset mask has it; a single
+        dark band of an aerial photograph is a dark pixel.
+    """
+    if nodata is None:
+        return np.zeros(values.shape[1:], np.bool_)
+    equal = np.isnan(values) if np.isnan(nodata) else np.equal(values, nodata)
+    return np.asarray(equal.all(axis=0))
+
+
+def count_in_windows(mask: NDArray[np.bool_], edges: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count the true pixels of one row of chips.
+
+    Args:
+        mask: Shape (y, x), the pixel rows that the chips of this row touch.
+        edges: Shape (chips, 2): first pixel column and the one after the last of each chip.
+
+    Returns:
+        Shape (chips,).
+    """
+    columns = mask.sum(axis=0, dtype=np.int64)
+    total = np.concatenate(([0], np.cumsum(columns)))
+    return total[edges[:, 1]] - total[edges[:, 0]]

@@ -1,0 +1,127 @@
+"""What people ask for: the forms of the Prefect UI, the YAML of the command line."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+_TIME = r"(\d{4}-\d{2}-\d{2}([T ][0-9:.]+(Z|[+-]\d{2}:\d{2})?)?|\.\.|)"
+_PERIOD = re.compile(rf"{_TIME}(/{_TIME})?")
+
+Longitude = Annotated[float, Field(ge=-180, le=180)]
+Latitude = Annotated[float, Field(ge=-90, le=90)]
+
+
+class IngestRequest(BaseModel):
+    """Which scenes to bring into the archive."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sensor: str = Field(
+        title="Sensor", description="Name of the sensor, such as sentinel-2-l2a or naip."
+    )
+    catalog: str = Field(
+        title="Catalogue",
+        description="URL or path of a STAC API, a static catalogue, an ItemCollection (JSON) or a "
+        "stac-geoparquet file.",
+    )
+    bbox: tuple[Longitude, Latitude, Longitude, Latitude] | None = Field(
+        default=None,
+        title="Area",
+        description="West, south, east, north in degrees; west > east crosses the antimeridian.",
+    )
+    period: str | None = Field(
+        default=None,
+        title="Period",
+        description="start/end as dates or RFC 3339 times, as 2023-08-01/2023-08-31; '..' leaves "
+        "an end open.",
+    )
+    ids: tuple[str, ...] = Field(
+        default=(), title="Item ids", description="Only these items; empty: all that match."
+    )
+    max_cloud: float | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        title="Most cloud (%)",
+        description="Leaves out scenes whose catalogue states more cloud, in percent.",
+    )
+    limit: int = Field(default=1000, ge=1, title="Most scenes")
+    bands: tuple[str, ...] = Field(
+        default=(), title="Bands", description="chipmill's band names; empty: all of the sensor."
+    )
+    chip_size: int = Field(
+        default=256,
+        ge=16,
+        le=4096,
+        title="Chip size (px)",
+        description="Edge of a chip in pixels of the scene's finest grid.",
+    )
+    shard_size: int = Field(
+        default=1,
+        ge=1,
+        le=10_000,
+        title="Scenes per task run",
+        description="1 shows each scene as a task run of its own; use some hundred for thousands "
+        "of scenes.",
+    )
+
+    @field_validator("period")
+    @classmethod
+    def _is_period(cls, value: str | None) -> str | None:
+        if value is not None and not _PERIOD.fullmatch(value):
+            raise ValueError(f"{value!r} is not a period; write start/end as 2023-08-01/2023-08-31")
+        return value
+
+
+class PlanRequest(BaseModel):
+    """What a training run will see of a snapshot, in which order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    snapshot: str = Field(
+        default="latest", title="Snapshot", description="Name of a snapshot, or 'latest'."
+    )
+    minibatch: int = Field(
+        ge=1,
+        title="Chips per minibatch",
+        description="Over all ranks; no two of them are of the same scene.",
+    )
+    megabatch: int | None = Field(
+        default=None,
+        ge=1,
+        title="Scenes per megabatch",
+        description="Empty: ten times the chips of a minibatch; at least five times as many.",
+    )
+    seed: int = Field(default=0, title="Seed")
+    epoch: int = Field(default=0, ge=0, title="Epoch")
+    chip_size: int = Field(default=256, ge=16, le=4096, title="Chip size (px)")
+    max_cloud: float = Field(
+        default=0.30,
+        ge=0,
+        le=1,
+        title="Most cloud",
+        description="Largest share of cloudy pixels in a chip.",
+    )
+    max_nodata: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        title="Most nodata",
+        description="Largest share of pixels without data in a chip; 0: none at all.",
+    )
+    collections: tuple[str, ...] = Field(
+        default=(), title="Collections", description="Only these; empty: all of the snapshot."
+    )
+    leftover: Literal["drop", "spread"] = Field(
+        default="drop",
+        title="Chips that do not fit",
+        description="Chips whose scene would repeat in a minibatch: 'drop' leaves them out and "
+        "reports them; 'spread' puts them into further, shorter minibatches.",
+    )
+    few_scenes: bool = Field(
+        default=False,
+        title="Few scenes",
+        description="Allow fewer than five scenes per chip of a minibatch, for small data sets; "
+        "minibatches are then less varied.",
+    )

@@ -1,0 +1,86 @@
+"""A scene: one STAC item with its assets, parsed once at the border."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+BBox = tuple[float, float, float, float]
+"""West, south, east, north in degrees; west > east crosses the antimeridian."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SceneRef:
+    """The name of a scene in the archive; what tasks hand on."""
+
+    collection: str
+    """Collection in the archive: the sensor's name."""
+    item: str
+
+    def __str__(self) -> str:
+        """Give the name that people and logs use, `<collection>/<item>`."""
+        return f"{self.collection}/{self.item}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssetBand:
+    """One band as the item describes it, whatever its STAC version."""
+
+    name: str | None = None
+    common_name: str | None = None
+    scale: float | None = None
+    offset: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asset:
+    """One file of a scene."""
+
+    key: str
+    href: str
+    """Absolute, without a signature."""
+    media_type: str | None = None
+    bands: tuple[AssetBand, ...] = ()
+    size: int | None = None
+    """Bytes, where the item states them."""
+    checksum: str | None = None
+    """Multihash in hex, where the item states one."""
+
+    @property
+    def is_raster(self) -> bool:
+        """Whether the media type leaves room for a raster file."""
+        kind = (self.media_type or "image/tiff").split(";")[0].strip().lower()
+        return kind in _RASTER
+
+    @property
+    def is_tiff(self) -> bool:
+        """Whether the media type says TIFF, or nothing."""
+        return "tif" in (self.media_type or "image/tiff").lower()
+
+
+_RASTER = {
+    "image/tiff",
+    "image/vnd.stac.geotiff",
+    "image/x.geotiff",
+    "image/geotiff",
+    "image/jp2",
+    "application/octet-stream",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """One STAC item, parsed."""
+
+    id: str
+    collection: str | None
+    datetime: datetime
+    """UTC; of a composite the middle of its period."""
+    bbox: BBox
+    platform: str | None
+    """Lower case with hyphens, as in `landsat-8`."""
+    cloud_cover: float | None
+    """Percent, as the catalogue states it."""
+    assets: tuple[Asset, ...]
+
+    def asset(self, key: str) -> Asset | None:
+        """Find an asset by its key."""
+        return next((asset for asset in self.assets if asset.key == key), None)

@@ -1,0 +1,77 @@
+"""What chipmill knows of one kind of scene: a table that the steps read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from chipmill.errors import RequestError
+from chipmill.model.quality import QualityRule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spectral:
+    """Where in the spectrum a band lies."""
+
+    wavelength: float
+    """Centre wavelength in micrometres."""
+    fwhm: float
+    """Full width at half maximum in micrometres."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Band:
+    """One spectral band, as catalogues deliver it."""
+
+    name: str
+    """chipmill's name, unique in its sensor."""
+    common_name: str | None = None
+    """Common name of the STAC eo extension 2.0."""
+    keys: tuple[str, ...]
+    """Asset keys and band names under which catalogues publish it, best first."""
+    index: int = 1
+    """Position in an asset of several bands, counted from 1, where the item does not say it."""
+    gsd: float
+    """Ground sample distance of the product in metres."""
+    spectral: Mapping[str, Spectral] = field(default_factory=dict[str, Spectral])
+    """By platform; under the empty name what holds for any. Empty for a band without wavelength."""
+    mean: float | None = None
+    std: float | None = None
+    """Normalisation over a large data set, in digital numbers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sensor:
+    """One kind of scene."""
+
+    name: str
+    """Also the name of its collection in the archive."""
+    title: str
+    collections: tuple[str, ...]
+    """Names of the collection in the catalogues that chipmill knows."""
+    platforms: tuple[str, ...]
+    """Platforms that the band table is true of; empty where it does not matter."""
+    bands: tuple[Band, ...]
+    quality: QualityRule | None
+    """How clouds and nodata are told from the quality band; None: there is none."""
+    nodata: float | None
+    """Digital number that means nodata where a file's header names none."""
+    scale: float = 1.0
+    offset: float = 0.0
+    """Physical value = digital number x scale + offset, where the item says nothing."""
+    offset_flag: str | None = None
+    """Property of an item that says, when true, that the offset is in the pixels already."""
+
+    def band(self, name: str) -> Band:
+        """Find a band by chipmill's name.
+
+        Raises:
+            RequestError: The sensor has no such band; the message lists those it has.
+        """
+        for band in self.bands:
+            if band.name == name:
+                return band
+        known = ", ".join(band.name for band in self.bands)
+        raise RequestError(f"{self.name} has no band {name!r}; its bands are {known}")
+
+    def spectral(self, band: Band, platform: str | None) -> Spectral | None:
+        """Give a band's place in the spectrum on a platform; None where the table has none."""
+        return band.spectral.get(platform or "", band.spectral.get(""))

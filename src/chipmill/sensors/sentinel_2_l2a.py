@@ -1,0 +1,127 @@
+"""Sentinel-2 level 2A: surface reflectance with a scene classification (SCL).
+
+Wavelengths and widths: ESA, Sentinel-2 MSI spectral responses (COPE-GSEG-EOPG-TN-15-0007, v3.0).
+Normalisation: Clay v1 (Clay-foundation/model, configs/metadata.yaml), in digital numbers with the
+offset of baseline 04.00 removed.
+"""
+
+from chipmill.model.quality import ClassRule
+from chipmill.model.sensor import Band, Sensor, Spectral
+
+
+def _both(a: tuple[float, float], b: tuple[float, float]) -> dict[str, Spectral]:
+    """Give the centre and width in nanometres of a band on S2A and on S2B."""
+    return {
+        platform: Spectral(wavelength=round(centre / 1000, 6), fwhm=round(width / 1000, 6))
+        for platform, (centre, width) in (("sentinel-2a", a), ("sentinel-2b", b))
+    }
+
+
+SENSOR = Sensor(
+    name="sentinel-2-l2a",
+    title="Sentinel-2 level 2A",
+    collections=("sentinel-2-l2a", "sentinel-2-c1-l2a"),
+    platforms=("sentinel-2a", "sentinel-2b"),
+    bands=(
+        Band(
+            name="blue",
+            common_name="blue",
+            keys=("blue", "B02", "B02_10m"),
+            gsd=10,
+            spectral=_both((492.4, 66), (492.1, 66)),
+            mean=1105,
+            std=1809,
+        ),
+        Band(
+            name="green",
+            common_name="green",
+            keys=("green", "B03", "B03_10m"),
+            gsd=10,
+            spectral=_both((559.8, 36), (559.0, 36)),
+            mean=1355,
+            std=1757,
+        ),
+        Band(
+            name="red",
+            common_name="red",
+            keys=("red", "B04", "B04_10m"),
+            gsd=10,
+            spectral=_both((664.6, 31), (664.9, 31)),
+            mean=1552,
+            std=1888,
+        ),
+        Band(
+            name="rededge1",
+            common_name="rededge071",
+            keys=("rededge1", "B05", "B05_20m"),
+            gsd=20,
+            spectral=_both((704.1, 15), (703.8, 16)),
+            mean=1887,
+            std=1870,
+        ),
+        Band(
+            name="rededge2",
+            common_name="rededge075",
+            keys=("rededge2", "B06", "B06_20m"),
+            gsd=20,
+            spectral=_both((740.5, 15), (739.1, 15)),
+            mean=2422,
+            std=1732,
+        ),
+        Band(
+            name="rededge3",
+            common_name="rededge078",
+            keys=("rededge3", "B07", "B07_20m"),
+            gsd=20,
+            spectral=_both((782.8, 20), (779.7, 20)),
+            mean=2630,
+            std=1697,
+        ),
+        Band(
+            name="nir",
+            common_name="nir",
+            keys=("nir", "B08", "B08_10m"),
+            gsd=10,
+            spectral=_both((832.8, 106), (832.9, 106)),
+            mean=2743,
+            std=1742,
+        ),
+        Band(
+            name="nir08",
+            common_name="nir08",
+            keys=("nir08", "B8A", "B8A_20m"),
+            gsd=20,
+            spectral=_both((864.7, 21), (864.0, 22)),
+            mean=2785,
+            std=1648,
+        ),
+        Band(
+            name="swir16",
+            common_name="swir16",
+            keys=("swir16", "B11", "B11_20m"),
+            gsd=20,
+            spectral=_both((1613.7, 91), (1610.4, 94)),
+            mean=2388,
+            std=1470,
+        ),
+        Band(
+            name="swir22",
+            common_name="swir22",
+            keys=("swir22", "B12", "B12_20m"),
+            gsd=20,
+            spectral=_both((2202.4, 175), (2185.7, 185)),
+            mean=1835,
+            std=1379,
+        ),
+    ),
+    # Classes of the SCL (Sen2Cor): 0 no data; 1 saturated or defective, 3 cloud shadow, 8 and 9
+    # cloud of medium and high probability, 10 thin cirrus: the set that Clay v1 was trained with.
+    quality=ClassRule(
+        keys=("scl", "SCL", "SCL_20m"),
+        nodata=(0,),
+        cloud=(1, 3, 8, 9, 10),
+    ),
+    nodata=0,
+    scale=0.0001,
+    offset_flag="earthsearch:boa_offset_applied",
+)

@@ -1,0 +1,1 @@
+"""Bytes: encode and decode side by side, no I/O."""

@@ -1,0 +1,126 @@
+"""Read a STAC item of any version from 0.7 to 1.1 into a `Scene`."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import zip_longest
+from typing import Any, cast
+from urllib.parse import urlsplit, urlunsplit
+
+from chipmill.errors import SceneError
+from chipmill.formats.pack import middle
+from chipmill.model.scene import Asset, AssetBand, BBox, Scene
+
+Json = Mapping[str, Any]
+"""A JSON object as it came; its values are checked where they are used."""
+
+_NOTHING: Json = {}
+SIGNATURES = ("sig=", "X-Amz-", "Signature=", "token=")
+"""Marks of a signed query string; signatures are secrets and are never kept."""
+
+
+def read_item(item: Json) -> Scene:
+    """Parse an item.
+
+    Raises:
+        SceneError: It has no id, no time, no bbox, or an asset without an href.
+    """
+    name = item.get("id")
+    if not isinstance(name, str) or not name:
+        raise SceneError("an item without an id cannot be used; leave it out")
+    properties = cast("Json", item.get("properties") or {})
+    box = item.get("bbox")
+    if not isinstance(box, list):
+        raise SceneError(f"{name} has no bbox; leave it out")
+    return Scene(
+        id=name,
+        collection=item.get("collection"),
+        datetime=_time(name, properties),
+        bbox=_flat_box(name, cast("list[float]", box)),
+        platform=_platform(properties),
+        cloud_cover=properties.get("eo:cloud_cover"),
+        assets=tuple(
+            _asset(name, key, raw, properties)
+            for key, raw in cast("Mapping[str, Json]", item.get("assets") or {}).items()
+        ),
+    )
+
+
+def without_signature(href: str) -> str:
+    """Drop a signed query string from an href; other queries stay."""
+    parts = urlsplit(href)
+    if any(mark in parts.query for mark in SIGNATURES):
+        return urlunsplit(parts._replace(query=""))
+    return href
+
+
+def _time(name: str, properties: Json) -> datetime:
+    if properties.get("datetime"):
+        return _parse_time(name, properties["datetime"])
+    start, end = properties.get("start_datetime"), properties.get("end_datetime")
+    if not start or not end:
+        raise SceneError(f"{name} has neither a datetime nor a start and an end; leave it out")
+    return middle(_parse_time(name, start), _parse_time(name, end))
+
+
+def _parse_time(name: str, text: object) -> datetime:
+    try:
+        time = datetime.fromisoformat(str(text))
+    except ValueError:
+        raise SceneError(f"{name} has the time {text!r}, which is not RFC 3339") from None
+    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _flat_box(name: str, box: list[float]) -> BBox:
+    """Give west, south, east, north of a box of 4 or 6 numbers."""
+    if len(box) not in (4, 6):
+        raise SceneError(f"{name} has a bbox of {len(box)} numbers, not 4 or 6; leave it out")
+    half = len(box) // 2
+    return float(box[0]), float(box[1]), float(box[half]), float(box[half + 1])
+
+
+def _platform(properties: Json) -> str | None:
+    platform = properties.get("platform") or properties.get("eo:platform")
+    return str(platform).lower().replace("_", "-") if platform else None
+
+
+def _asset(name: str, key: str, raw: Json, properties: Json) -> Asset:
+    href = raw.get("href")
+    if not isinstance(href, str) or not href:
+        raise SceneError(f"asset {key!r} of {name} has no href; leave the scene out")
+    return Asset(
+        key=key,
+        href=href,
+        media_type=raw.get("type"),
+        bands=_bands(raw, properties),
+        size=raw.get("file:size"),
+        checksum=_checksum(raw),
+    )
+
+
+def _checksum(raw: Json) -> str | None:
+    checksum = raw.get("file:checksum") or raw.get("checksum:multihash")
+    return str(checksum).lower() if checksum else None
+
+
+def _bands(raw: Json, properties: Json) -> tuple[AssetBand, ...]:
+    """Merge `bands` (1.1), or `eo:bands` and `raster:bands` (1.0) by position.
+
+    STAC 0.7 lists the bands in the properties, and an asset has their positions.
+    """
+    if raw.get("bands"):
+        return tuple(_band(band, band) for band in cast("Sequence[Json]", raw["bands"]))
+    eo = [
+        cast("Json", properties["eo:bands"][band]) if isinstance(band, int) else band
+        for band in cast("Sequence[Json | int]", raw.get("eo:bands") or ())
+    ]
+    raster = cast("Sequence[Json]", raw.get("raster:bands") or ())
+    return tuple(_band(e, r) for e, r in zip_longest(eo, raster, fillvalue=_NOTHING))
+
+
+def _band(eo: Json, raster: Json) -> AssetBand:
+    return AssetBand(
+        name=eo.get("name"),
+        common_name=eo.get("common_name") or eo.get("eo:common_name"),
+        scale=raster.get("scale", raster.get("raster:scale")),
+        offset=raster.get("offset", raster.get("raster:offset")),
+    )

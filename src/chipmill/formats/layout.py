@@ -1,0 +1,94 @@
+"""Every key that chipmill writes, in the archive and on fast storage.
+
+Ids of items and keys of assets are other people's text: `segment` turns them into one path segment
+that cannot climb out of its prefix, collide with another, or mean something else on another file
+system.
+"""
+
+import hashlib
+import re
+
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,119}")
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
+
+
+def segment(text: str) -> str:
+    """Encode any text as one safe path segment.
+
+    Plain ids stay as they are. Everything else keeps a readable stem and gets the first 16 hex
+    digits of its SHA-256, so that two ids never share a segment.
+    """
+    if _SAFE.fullmatch(text) and not text.endswith("."):
+        return text
+    stem = _UNSAFE.sub("-", text).strip(".-")[:80] or "x"
+    return f"{stem}~{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def source_item_key(collection: str, item: str) -> str:
+    """Key of the catalogue's own document of a scene, kept as it came."""
+    return f"provenance/items/{segment(collection)}/{segment(item)}.json"
+
+
+def provenance_key(collection: str, item: str) -> str:
+    """Key of the record of a scene's copied assets."""
+    return f"provenance/assets/{segment(collection)}/{segment(item)}.json"
+
+
+def asset_key(collection: str, item: str, asset: str) -> str:
+    """Key of a copied asset; every asset in the archive is a GeoTIFF."""
+    return f"assets/{segment(collection)}/{segment(item)}/{segment(asset)}.tif"
+
+
+def item_key(collection: str, item: str) -> str:
+    """Key of a rewritten STAC item."""
+    return f"items/{segment(collection)}/{segment(item)}.json"
+
+
+def finding_key(collection: str, item: str) -> str:
+    """Key of the reason why a scene is quarantined."""
+    return f"findings/{segment(collection)}/{segment(item)}.json"
+
+
+def parts_prefix(chip_size: int) -> str:
+    """Prefix of all index parts of one chip size."""
+    return f"index/parts/{chip_size}/"
+
+
+def part_key(chip_size: int, collection: str, item: str) -> str:
+    """Key of the chip index of one scene."""
+    return f"{parts_prefix(chip_size)}{segment(collection)}/{segment(item)}.parquet"
+
+
+def snapshot_key(snapshot: str) -> str:
+    """Key of the document that names a snapshot's files; written last."""
+    return f"index/snapshots/{snapshot}/snapshot.json"
+
+
+def snapshot_file_key(snapshot: str, table: str, digest: str) -> str:
+    """Key of one Parquet file of a snapshot; `table` is chips, scenes or provenance."""
+    return f"index/snapshots/{snapshot}/{table}/{digest}.parquet"
+
+
+def plan_key(plan: str) -> str:
+    """Key of a plan's summary."""
+    return f"plans/{plan}/plan.json"
+
+
+def plan_scenes_key(plan: str) -> str:
+    """Key of a plan's scenes: which megabatch each is in and which of its chips are used."""
+    return f"plans/{plan}/scenes.parquet"
+
+
+def megabatch_folder(plan: str, number: int) -> str:
+    """Folder of a megabatch below the root of fast storage."""
+    return f"{plan}/{number:05d}"
+
+
+MANIFEST = "manifest.json"
+"""Name of the manifest in a megabatch's folder; written last."""
+
+
+def pack_file(collection: str, scene: str) -> str:
+    """File name of a scene's chip pack in its megabatch's folder."""
+    digest = hashlib.sha256(f"{collection}\0{scene}".encode()).hexdigest()[:32]
+    return f"{digest}.arrow"

@@ -1,0 +1,148 @@
+"""The chip pack: the usable chips of one scene in one Arrow IPC file.
+
+One row a chip. `pixels` is a fixed-size binary: the bands one after the other, each row-major at
+its own size, little-endian; so a chip is one contiguous run of bytes. What a trainer must know of
+the bands is the schema's metadata under `chipmill.pack`.
+"""
+
+from datetime import datetime
+from typing import Any, Literal, cast
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import AwareDatetime, BaseModel, ConfigDict, PositiveInt, ValidationError
+
+from chipmill.errors import PackError
+
+HEADER = b"chipmill.pack"
+DType = Literal["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"]
+
+
+class PackBand(BaseModel):
+    """One band as it lies in the pixels of a chip."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    common_name: str | None = None
+    wavelength: float | None = None
+    """Centre wavelength in micrometres."""
+    fwhm: float | None = None
+    """Full width at half maximum in micrometres."""
+    gsd: float
+    """Pixel size of the file in metres."""
+    dtype: DType
+    shape: tuple[PositiveInt, PositiveInt]
+    """Pixels of one chip in this band, (y, x)."""
+    start: int
+    """First byte of the band in a chip's pixels."""
+    scale: float = 1.0
+    offset: float = 0.0
+    """Physical value = digital number x scale + offset."""
+    mean: float | None = None
+    std: float | None = None
+    """Normalisation of the data set, in digital numbers."""
+    nodata: float | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of one chip in this band."""
+        return self.shape[0] * self.shape[1] * np.dtype(self.dtype).itemsize
+
+
+class PackHeader(BaseModel):
+    """What all chips of a pack share."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    collection: str
+    scene: str
+    datetime: AwareDatetime
+    """Time of acquisition; of a composite the middle of its period."""
+    platform: str | None = None
+    chip_size: PositiveInt
+    """Edge of a chip in pixels of the finest grid."""
+    gsd: float
+    """Pixel size of the finest grid in metres."""
+    bands: tuple[PackBand, ...]
+
+    @property
+    def chip_bytes(self) -> int:
+        """Bytes of one chip over all bands."""
+        return sum(band.size for band in self.bands)
+
+
+def lay_out(bands: list[PackBand]) -> tuple[PackBand, ...]:
+    """Give each band its place in a chip, one after the other in this order."""
+    placed: list[PackBand] = []
+    start = 0
+    for band in bands:
+        placed.append(band.model_copy(update={"start": start}))
+        start += band.size
+    return tuple(placed)
+
+
+def pack_schema(header: PackHeader) -> pa.Schema:
+    """Describe the file: one row a chip, the header as metadata."""
+    return pa.schema(
+        [
+            pa.field("chip_id", pa.string(), nullable=False),
+            pa.field("row", pa.uint16(), nullable=False),
+            pa.field("col", pa.uint16(), nullable=False),
+            pa.field("lat", pa.float64(), nullable=False),
+            pa.field("lon", pa.float64(), nullable=False),
+            pa.field("cloud_fraction", pa.float32(), nullable=False),
+            pa.field("nodata_fraction", pa.float32(), nullable=False),
+            pa.field("pixels", pa.binary(header.chip_bytes), nullable=False),
+        ],
+        metadata={HEADER: header.model_dump_json().encode()},
+    )
+
+
+def read_header(schema: pa.Schema, *, where: str) -> PackHeader:
+    """Read the header of a pack from its schema.
+
+    Raises:
+        PackError: The file is not a chip pack, or of another version; `where` names it.
+    """
+    raw = cast("dict[bytes, bytes] | None", schema.metadata) or {}
+    try:
+        return PackHeader.model_validate_json(raw[HEADER])
+    except KeyError as err:
+        raise PackError(f"{where} is an Arrow file but not a chip pack; stage it again") from err
+    except ValidationError as err:
+        first = err.errors(include_url=False, include_input=False)[0]
+        message = f"{where} has a chip pack header this version cannot read: {first['msg']}"
+        raise PackError(message) from err
+
+
+def encode_pixels(pixels: NDArray[np.uint8]) -> pa.FixedSizeBinaryArray:
+    """Wrap records of shape (chips, bytes) as an Arrow column without a copy."""
+    chips, width = pixels.shape
+    data = pa.py_buffer(np.ascontiguousarray(pixels).data)
+    kind = cast("Any", pa.binary(width))  # the stubs know no common type of all columns
+    return cast("pa.FixedSizeBinaryArray", pa.Array.from_buffers(kind, chips, [None, data]))
+
+
+def decode_pixels(column: pa.FixedSizeBinaryArray) -> NDArray[np.uint8]:
+    """View a `pixels` column as records of shape (chips, bytes), without a copy."""
+    width = column.type.byte_width
+    data = column.buffers()[1]
+    if data is None:
+        return np.empty((0, width), np.uint8)
+    flat = np.frombuffer(memoryview(data), np.uint8)
+    return flat[column.offset * width :][: len(column) * width].reshape(len(column), width)
+
+
+def band_view(records: NDArray[np.uint8], band: PackBand) -> NDArray[np.generic]:
+    """View one band of records of shape (chips, bytes) as (chips, y, x), without a copy."""
+    part = records[:, band.start : band.start + band.size]
+    dtype = np.dtype(band.dtype).newbyteorder("<")
+    return part.view(dtype).reshape(len(records), *band.shape)
+
+
+def middle(start: datetime, end: datetime) -> datetime:
+    """Give the time in the middle of a period: the time that a model sees of a composite."""
+    return start + (end - start) / 2

@@ -1,0 +1,1 @@
+"""Edges: values in, values out; errors of others are translated here."""

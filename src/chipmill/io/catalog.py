@@ -1,0 +1,198 @@
+"""Find STAC items: in an API, a static catalogue, an ItemCollection or a stac-geoparquet file.
+
+The four answer the same query. What a source cannot filter itself is filtered here.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+import pystac
+import stac_geoparquet.arrow
+from pyarrow import parquet
+from pystac.errors import STACError, STACTypeError
+from pystac_client import Client
+from pystac_client.exceptions import APIError
+from shapely import MultiPolygon, box
+from shapely.geometry import shape
+from shapely.geometry.base import BaseGeometry
+
+from chipmill.errors import CatalogError, ChipmillError
+from chipmill.io.source import open_source
+from chipmill.model.scene import BBox
+
+Item = dict[str, Any]
+"""A STAC item as JSON."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What is looked for; what is None or empty does not restrict."""
+
+    collections: tuple[str, ...] = ()
+    bbox: BBox | None = None
+    period: str | None = None
+    """Interval of two RFC 3339 times or dates, `start/end`; `..` leaves an end open."""
+    ids: tuple[str, ...] = ()
+    max_cloud: float | None = None
+    """Percent, as catalogues state `eo:cloud_cover`."""
+
+
+def find_items(catalog: str, query: Query) -> Iterator[Item]:
+    """Find items, hrefs absolute, in the order of the source.
+
+    Args:
+        catalog: URL or path of a STAC API, a static catalogue, an ItemCollection (or a plain list
+            of items) as JSON, or a stac-geoparquet file.
+        query: What is looked for.
+
+    Raises:
+        CatalogError: The source cannot be reached or is none of these.
+    """
+    url = catalog if "://" in catalog else Path(catalog).expanduser().resolve().as_uri()
+    if urlsplit(url).path.endswith((".parquet", ".geoparquet")):
+        return _matching(_geoparquet(url), query)
+    match document := _json(url):
+        case {"conformsTo": _}:
+            return _matching(_api(url, query), query)
+        case {"type": "Catalog" | "Collection"}:
+            return _matching(_static(url), query)
+        case _:
+            return _matching(_collection(url, document), query)
+
+
+def _api(url: str, query: Query) -> Iterator[Item]:
+    """Ask a STAC API; it filters by everything but the cloud cover, which is an extension."""
+    try:
+        search = Client.open(url).search(
+            collections=list(query.collections) or None,
+            bbox=query.bbox,
+            datetime=query.period,
+            ids=list(query.ids) or None,
+            limit=100,
+        )
+        for item in search.items():
+            yield _absolute(item)
+    except (APIError, STACError, OSError, ValueError) as err:
+        raise CatalogError(f"the STAC API {url} did not answer the search ({err})") from err
+
+
+def _static(url: str) -> Iterator[Item]:
+    try:
+        for item in pystac.Catalog.from_file(url).get_items(recursive=True):
+            yield _absolute(item)
+    except (STACError, STACTypeError, OSError, ValueError) as err:
+        raise CatalogError(f"the static catalogue {url} cannot be read ({err})") from err
+
+
+def _collection(url: str, document: object) -> Iterator[Item]:
+    match document:
+        case {"type": "FeatureCollection", "features": list()}:
+            found = cast("Mapping[str, list[Item]]", document)["features"]
+        case {"type": "Feature"}:
+            found = [cast("Item", document)]
+        case list():
+            found = cast("list[Item]", document)
+        case _:
+            raise CatalogError(
+                f"{url} is neither a STAC API, a catalogue, an ItemCollection nor stac-geoparquet"
+            )
+    for item in found:
+        yield _joined(item, url)
+
+
+def _geoparquet(url: str) -> Iterator[Item]:
+    try:
+        table = parquet.read_table(BytesIO(_bytes(url)))
+        items = cast("Iterator[Item]", stac_geoparquet.arrow.stac_table_to_items(table))
+        for item in items:
+            yield _joined(item, url)
+    except (OSError, ValueError, KeyError) as err:
+        raise CatalogError(f"{url} cannot be read as stac-geoparquet ({err})") from err
+
+
+def _absolute(item: pystac.Item) -> Item:
+    item.make_asset_hrefs_absolute()
+    return item.to_dict(transform_hrefs=False)
+
+
+def _joined(item: Item, url: str) -> Item:
+    """Make hrefs absolute that are relative to the document that was read."""
+    given = cast("Mapping[str, Item]", item.get("assets") or {})
+    assets = {
+        key: {**asset, "href": urljoin(url, str(asset.get("href", "")))}
+        for key, asset in given.items()
+    }
+    return {**item, "assets": assets}
+
+
+def _json(url: str) -> object:
+    try:
+        return json.loads(_bytes(url))
+    except ValueError as err:
+        raise CatalogError(f"{url} is not JSON ({err}); is it the address of a catalogue?") from err
+
+
+def _bytes(url: str) -> bytes:
+    try:
+        with open_source(url) as source:
+            return b"".join(source.pieces)
+    except (ChipmillError, httpx.HTTPError) as err:
+        raise CatalogError(f"the catalogue {url} cannot be reached: {err}") from err
+
+
+def _matching(items: Iterable[Item], query: Query) -> Iterator[Item]:
+    start, end = _interval(query.period)
+    area = _area(query.bbox) if query.bbox else None
+    for item in items:
+        properties = cast("Item", item.get("properties") or {})
+        cloud = cast("float | None", properties.get("eo:cloud_cover"))
+        if (
+            (not query.ids or item.get("id") in query.ids)
+            and (not query.collections or item.get("collection") in (None, *query.collections))
+            and (query.max_cloud is None or cloud is None or cloud <= query.max_cloud)
+            and _overlaps(properties, start, end)
+            and (area is None or shape(item["geometry"]).intersects(area))
+        ):
+            yield item
+
+
+def _area(bbox: BBox) -> BaseGeometry:
+    """Give the area of a bbox; one that crosses the antimeridian has two sides."""
+    west, south, east, north = bbox
+    if west <= east:
+        return box(west, south, east, north)
+    return MultiPolygon([box(west, south, 180, north), box(-180, south, east, north)])
+
+
+def _overlaps(properties: Mapping[str, Any], start: datetime, end: datetime) -> bool:
+    first = properties.get("start_datetime") or properties.get("datetime")
+    last = properties.get("end_datetime") or properties.get("datetime")
+    return first is None or last is None or (_time(first) <= end and _time(last) >= start)
+
+
+def _interval(period: str | None) -> tuple[datetime, datetime]:
+    """Give both ends of a period; a date stands for its whole day."""
+    first, _, last = (period or "../..").partition("/")
+    last = last or first
+    start = datetime.min.replace(tzinfo=UTC) if first in ("", "..") else _time(first)
+    if last in ("", ".."):
+        return start, datetime.max.replace(tzinfo=UTC)
+    whole_day = (
+        timedelta(days=1, microseconds=-1) if len(last) == len("2020-01-01") else timedelta()
+    )
+    return start, _time(last) + whole_day
+
+
+def _time(text: object) -> datetime:
+    try:
+        time = datetime.fromisoformat(str(text))
+    except ValueError as err:
+        raise CatalogError(f"{text!r} is not a time as RFC 3339 has it") from err
+    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)

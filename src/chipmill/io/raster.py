@@ -1,0 +1,154 @@
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
+# rasterio ships no types; what leaves this module is typed.
+"""Read GeoTIFFs of the archive, and turn what providers deliver into such GeoTIFFs.
+
+Files come from outside. In the archive only the GeoTIFF driver opens them, nothing beside them is
+read, and the header is checked before the first pixel.
+"""
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.env import Env
+from rasterio.errors import RasterioError, RasterioIOError
+from rasterio.io import DatasetReader
+from rasterio.shutil import copy as copy_raster
+from rasterio.windows import Window
+
+from chipmill.errors import SceneError
+from chipmill.io.store import Store
+from chipmill.model.grid import Affine, Grid
+
+_ALONE: Mapping[str, Any] = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_PAM_ENABLED": "NO",
+    "GDAL_CACHEMAX": 256,
+}
+"""Open a file and nothing beside it; a block row of a 10,980 px scene stays in the cache (MB)."""
+
+MAX_PIXELS = 40_000**2
+MAX_BLOCK = 8192**2
+"""Larger scenes and blocks are refused: 66 KB can declare one block of 2 GB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What a file says of itself; it wins over what the item says."""
+
+    grid: Grid
+    bands: int
+    dtype: str
+    nodata: float | None
+    """Digital number, NaN included; None: the header names none."""
+
+
+class Raster:
+    """An open file of the archive."""
+
+    def __init__(self, dataset: DatasetReader, *, where: str) -> None:
+        """Wrap an open dataset; `where` names it in errors."""
+        self._dataset = dataset
+        self._where = where
+        self.header = _header(dataset, where)
+
+    def rows(self, first: int, last: int, *, bands: tuple[int, ...]) -> NDArray[Any]:
+        """Read whole pixel rows.
+
+        Returns:
+            Shape (bands, last - first, width), in the file's dtype.
+
+        Raises:
+            SceneError: A block is damaged.
+        """
+        window = Window(0, first, self.header.grid.width, last - first)  # pyright: ignore[reportCallIssue]
+        try:
+            return self._dataset.read(list(bands), window=window)
+        except RasterioIOError as err:
+            raise SceneError(f"{self._where} is damaged in rows {first} to {last} ({err})") from err
+
+
+@contextmanager
+def open_raster(store: Store, key: str) -> Generator[Raster]:
+    """Open a GeoTIFF of the archive.
+
+    Raises:
+        SceneError: It is no GeoTIFF, has no place on earth, or declares more than is sane.
+        MissingError: There is nothing at this key.
+    """
+    path = store.local_path(key)
+    where = store.href(key)
+    with Env(**_ALONE), _opened(path or store.reader(key), where, "GTiff") as dataset:
+        yield Raster(dataset, where=where)
+
+
+@contextmanager
+def _opened(file: Any, where: str, driver: str | None) -> Generator[DatasetReader]:  # noqa: ANN401
+    try:
+        dataset: DatasetReader = rasterio.open(file, driver=driver)
+    except RasterioError as err:
+        raise SceneError(f"{where} is not a raster that can be used ({err})") from err
+    with dataset:
+        yield dataset
+
+
+def _header(dataset: DatasetReader, where: str) -> Header:
+    if dataset.crs is None or dataset.transform.is_identity:
+        raise SceneError(f"{where} has no georeference; it cannot be placed on earth")
+    blocks = dataset.block_shapes[0]
+    if dataset.width * dataset.height > MAX_PIXELS or blocks[0] * blocks[1] > MAX_BLOCK:
+        raise SceneError(
+            f"{where} declares {dataset.height} x {dataset.width} px in blocks of {blocks[0]} x "
+            f"{blocks[1]}, more than chipmill opens"
+        )
+    if len(set(dataset.dtypes)) > 1 or np.dtype(dataset.dtypes[0]).kind not in "iuf":
+        raise SceneError(f"{where} has the data types {dataset.dtypes}; one of numbers is needed")
+    code = dataset.crs.to_epsg()
+    return Header(
+        grid=Grid(
+            height=dataset.height,
+            width=dataset.width,
+            transform=_affine(dataset),
+            crs=f"EPSG:{code}" if code else dataset.crs.to_wkt(version="WKT2_2019"),
+        ),
+        bands=dataset.count,
+        dtype=dataset.dtypes[0],
+        nodata=None if dataset.nodata is None else float(dataset.nodata),
+    )
+
+
+def _affine(dataset: DatasetReader) -> Affine:
+    a, b, c, d, e, f = (float(value) for value in list(dataset.transform)[:6])
+    return a, b, c, d, e, f
+
+
+def is_geotiff(head: bytes) -> bool:
+    """Tell a TIFF or BigTIFF by its first four bytes."""
+    return head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def is_jpeg2000(head: bytes) -> bool:
+    """Tell a JP2 file or a bare JPEG 2000 code stream by its first twelve bytes."""
+    return head[:12] == b"\0\0\0\x0cjP  \r\n\x87\n" or head[:4] == b"\xff\x4f\xff\x51"
+
+
+def transcode(source: Path, target: Path) -> None:
+    """Write a JPEG 2000 file anew as a tiled GeoTIFF, losslessly.
+
+    Reads the `.aux.xml` beside the source where there is one: some files have their georeference
+    there.
+
+    Raises:
+        SceneError: The file cannot be decoded.
+    """
+    options = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "DEFLATE"}
+    try:
+        with Env(), _opened(source, str(source), "JP2OpenJPEG") as dataset:
+            copy_raster(dataset, target, driver="GTiff", predictor=2, **options)
+    except RasterioError as err:
+        raise SceneError(f"{source.name} cannot be decoded as JPEG 2000 ({err})") from err

@@ -1,0 +1,190 @@
+"""Object stores by URL: `s3://`, `gs://`, `az://`, `file://`, all through obstore.
+
+S3 takes its credentials, region and endpoint from the usual `AWS_…` variables.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import RawIOBase
+from pathlib import Path
+from typing import Self
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore import exceptions as obx
+from obstore.store import ObjectStore, from_url
+
+from chipmill.errors import AlreadyThereError, MissingError, StoreError, TransientError
+
+PART_BYTES = 8 * 2**20
+"""Bytes of one part of a large write; S3 allows 10,000 parts, so objects up to 80 GB."""
+PARTS_AT_ONCE = 4
+SCHEMES = ("file", "s3", "gs", "az")
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A place for objects: values in, values out; errors are chipmill's own."""
+
+    url: str
+    """Root, without a slash at the end."""
+    objects: ObjectStore
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Open a store; a `file://` root is made when it is not there.
+
+        Raises:
+            StoreError: The scheme is unknown or the root cannot be used.
+        """
+        root = url.rstrip("/")
+        if urlsplit(root).scheme not in SCHEMES:
+            raise StoreError(f"{url} names no object store; use one of {', '.join(SCHEMES)}")
+        with _translated(root):
+            if root.startswith("file://"):
+                _local(root).mkdir(parents=True, exist_ok=True)
+                return cls(root, from_url(root))
+            # An http endpoint is used only where AWS_ENDPOINT_URL names one: the team's own choice.
+            return cls(root, from_url(root, client_options={"allow_http": True}))
+
+    def href(self, key: str) -> str:
+        """Absolute URL of a key."""
+        return f"{self.url}/{key}"
+
+    def key_of(self, href: str) -> str:
+        """Key of an absolute URL in this store.
+
+        Raises:
+            StoreError: The URL lies elsewhere.
+        """
+        if not href.startswith(self.url + "/"):
+            raise StoreError(f"{href} does not lie in the archive {self.url}")
+        return href[len(self.url) + 1 :]
+
+    def local_path(self, key: str) -> Path | None:
+        """Path of a key where the store is a local directory, else None."""
+        return _local(self.url) / key if self.url.startswith("file://") else None
+
+    def get(self, key: str) -> bytes:
+        """Read a whole object.
+
+        Raises:
+            MissingError: There is none.
+            TransientError: The store did not answer.
+        """
+        with _translated(self.href(key)):
+            return bytes(obstore.get(self.objects, key).bytes())
+
+    def size(self, key: str) -> int | None:
+        """Bytes of an object; None when there is none."""
+        try:
+            with _translated(self.href(key)):
+                return obstore.head(self.objects, key)["size"]
+        except MissingError:
+            return None
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write or replace an object."""
+        with _translated(self.href(key)):
+            obstore.put(self.objects, key, data)
+
+    def create(self, key: str, data: bytes) -> None:
+        """Write an object only where there is none.
+
+        Raises:
+            AlreadyThereError: The key is taken.
+        """
+        with _translated(self.href(key)):
+            obstore.put(self.objects, key, data, mode="create")
+
+    def write(self, key: str, chunks: Iterable[bytes]) -> None:
+        """Stream an object in; where `chunks` raises, nothing appears under the key."""
+        with _translated(self.href(key)):
+            obstore.put(
+                self.objects,
+                key,
+                chunks,
+                use_multipart=True,
+                chunk_size=PART_BYTES,
+                max_concurrency=PARTS_AT_ONCE,
+            )
+
+    def stream(self, key: str) -> tuple[int, Iterator[bytes]]:
+        """Read an object in pieces: its size in bytes, and the pieces in order."""
+        with _translated(self.href(key)):
+            answer = obstore.get(self.objects, key)
+        size = answer.meta["size"]
+
+        def pieces() -> Iterator[bytes]:
+            with _translated(self.href(key)):
+                for piece in answer.stream(min_chunk_size=PART_BYTES):
+                    yield bytes(piece)
+
+        return size, pieces()
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """List keys below a prefix, in no order."""
+        with _translated(self.href(prefix)):
+            for page in self.objects.list(prefix):
+                yield from (entry["path"] for entry in page)
+
+    def reader(self, key: str) -> RawIOBase:
+        """Open an object as a seekable file that reads ranges."""
+        with _translated(self.href(key)):
+            return _Reader(self.objects, key)
+
+
+class _Reader(RawIOBase):
+    """What rasterio and pyarrow need of a file: seek, tell, read."""
+
+    def __init__(self, objects: ObjectStore, key: str) -> None:
+        self._file = obstore.open_reader(objects, key, buffer_size=2**20)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def read(self, size: int = -1, /) -> bytes:
+        return bytes(self._file.read(size if size >= 0 else None))
+
+    def readinto(self, buffer: memoryview, /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _local(url: str) -> Path:
+    return Path(unquote(urlsplit(url).path))
+
+
+_MEANING: tuple[tuple[type[Exception], Callable[[str], Exception]], ...] = (
+    (FileNotFoundError, lambda text: MissingError(f"nothing at {text}")),
+    (obx.AlreadyExistsError, lambda text: AlreadyThereError(f"already there: {text}")),
+    (obx.PermissionDeniedError, lambda text: StoreError(f"access denied to {text}")),
+    (obx.UnauthenticatedError, lambda text: StoreError(f"no valid credentials for {text}")),
+    (obx.GenericError, lambda text: TransientError(f"the store did not answer: {text}")),
+    (obx.BaseError, lambda text: StoreError(f"the store refuses: {text}")),
+    (OSError, lambda text: StoreError(f"the store fails: {text}")),
+    (ValueError, lambda text: StoreError(f"not a store: {text}")),
+)
+
+
+@contextmanager
+def _translated(where: str) -> Generator[None]:
+    """Turn the errors of obstore and the file system into chipmill's, naming the place."""
+    try:
+        yield
+    except tuple(kind for kind, _ in _MEANING) as err:
+        make = next(make for kind, make in _MEANING if isinstance(err, kind))
+        # obstore adds a dump of its internals after a blank line.
+        reason = str(err).split("\n\n", 1)[0]
+        raise make(f"{where} ({reason})") from err

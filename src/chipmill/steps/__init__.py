@@ -1,0 +1,1 @@
+"""Verbs: one function for each arrow of the pipeline."""

@@ -1,0 +1,80 @@
+"""Write the chip pack of one scene of a plan onto fast storage."""
+
+import json
+from functools import partial
+from io import RawIOBase
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import ipc
+
+from chipmill.formats import layout
+from chipmill.formats.archived_item import read_archived
+from chipmill.formats.manifest import ManifestPack
+from chipmill.formats.pack import PackHeader, encode_pixels, pack_schema
+from chipmill.formats.plan import PlannedScene
+from chipmill.io.fast import Folder
+from chipmill.io.store import Store
+from chipmill.model.archived import ArchivedScene
+from chipmill.model.footprint import lonlat_centres
+from chipmill.model.grid import ChipGrid
+from chipmill.steps.cut import cut_chips, pack_header
+
+
+def write_pack(
+    planned: PlannedScene, *, chip_size: int, archive: Store, folder: Folder, fence: int
+) -> tuple[ManifestPack, PackHeader]:
+    """Write the pack of one scene, or find it whole from an earlier try.
+
+    Raises:
+        SceneError: A file of the scene is damaged, or the files do not align.
+        TransientError: Fast storage is full, or the archive does not answer.
+    """
+    key = layout.item_key(planned.collection, planned.scene)
+    scene = read_archived(json.loads(archive.get(key)), key_of=archive.key_of)
+    chips = ChipGrid(grid=scene.finest.file.grid, size=chip_size)
+    header = pack_header(scene, chips)
+    name = layout.pack_file(planned.collection, planned.scene)
+    if folder.size(name) is None:
+        fill = partial(_fill, scene=scene, header=header, planned=planned, archive=archive)
+        folder.write(name, fill, fence=fence)
+    pack = ManifestPack(
+        file=name,
+        collection=planned.collection,
+        scene=planned.scene,
+        group=planned.group,
+        chips=len(planned.row),
+        size=cast("int", folder.size(name)),
+        sha256=folder.digest(name),
+    )
+    return pack, header
+
+
+def _fill(
+    file: BinaryIO,
+    *,
+    scene: ArchivedScene,
+    header: PackHeader,
+    planned: PlannedScene,
+    archive: Store,
+) -> None:
+    """Write the chips, one record batch for each row of chips."""
+    rows, cols = planned.row, planned.col
+    chips = ChipGrid(grid=scene.finest.file.grid, size=header.chip_size)
+    centres = lonlat_centres(chips)[rows, cols]  # (chips, 2)
+    schema = pack_schema(header)
+    with ipc.new_file(cast("RawIOBase", file), schema) as writer:
+        for part, records in cut_chips(scene, header, archive=archive, rows=rows, cols=cols):
+            places = zip(rows[part].tolist(), cols[part].tolist(), strict=True)
+            columns: list[pa.Array[Any]] = [
+                pa.array([f"{scene.ref}/{row}-{col}" for row, col in places]),
+                pa.array(rows[part]),
+                pa.array(cols[part]),
+                pa.array(np.ascontiguousarray(centres[part, 1])),
+                pa.array(np.ascontiguousarray(centres[part, 0])),
+                pa.array(planned.cloud_fraction[part]),
+                pa.array(planned.nodata_fraction[part]),
+                encode_pixels(records),
+            ]
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))

@@ -1,0 +1,190 @@
+"""stage: a megabatch onto fast storage, as chip packs, within the byte budget."""
+
+import logging
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from chipmill.errors import BudgetError, ChipmillError, StaleFenceError
+from chipmill.formats import layout
+from chipmill.formats.manifest import Manifest, ManifestGroup, ManifestPack
+from chipmill.formats.pack import PackHeader
+from chipmill.formats.plan import Plan, PlannedScene
+from chipmill.io.fast import Folder
+from chipmill.io.ledger import Ledger
+from chipmill.io.store import Store
+from chipmill.model.megabatch import State, megabatch_id
+from chipmill.steps.lease import kept
+from chipmill.steps.pack import write_pack
+from chipmill.steps.plan import load_plan, load_scenes
+
+log = logging.getLogger(__name__)
+
+SCENES_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staged:
+    """What staging one megabatch did."""
+
+    megabatch: str
+    scenes: int
+    chips: int
+    size: int
+    """Bytes on fast storage."""
+
+
+def register(plan: Plan, ledger: Ledger, *, budget: int) -> None:
+    """Record a plan's megabatches in the ledger.
+
+    Raises:
+        BudgetError: The largest of them can never fit into the budget.
+    """
+    largest = max(planned.size for planned in plan.megabatches)
+    if largest > budget:
+        raise BudgetError(
+            f"the largest megabatch of plan {plan.plan} needs {largest:,} bytes, the budget of "
+            f"fast storage is {budget:,}; raise the budget or plan megabatches of fewer than "
+            f"{plan.megabatch_scenes} scenes"
+        )
+    needs = [planned.size for planned in plan.megabatches]
+    ledger.register_plan(plan.plan, plan.model_dump_json(), needs=needs)
+
+
+def next_to_stage(plan: str, ledger: Ledger, *, ahead: int) -> str | None:
+    """Name the megabatch that is wanted next; None while enough are staged.
+
+    Args:
+        plan: Its name.
+        ledger: The truth about its megabatches.
+        ahead: How many are kept ready beyond the one in use.
+    """
+    rows = ledger.megabatches(plan)
+    staged = sum(row.state in (State.STAGING, State.READY, State.IN_USE) for row in rows)
+    planned = [row.id for row in rows if row.state is State.PLANNED]
+    return planned[0] if planned and staged <= ahead else None
+
+
+def stage_megabatch(
+    plan: Plan,
+    number: int,
+    *,
+    archive: Store,
+    fast: Path,
+    ledger: Ledger,
+    budget: int,
+    worker: str,
+) -> Staged:
+    """Put one megabatch on fast storage; what an interrupted try left is used.
+
+    Raises:
+        BudgetError: There is no room now.
+        BusyError: Somebody else stages it, or it is staged.
+        StaleFenceError: The lease was lost; somebody else has taken over.
+        SceneError: A scene of the archive is damaged; the megabatch is given up.
+    """
+    name = megabatch_id(plan.plan, number)
+    fence = ledger.claim_staging(name, budget=budget, worker=worker)
+    folder = Folder.of(fast, plan=plan.plan, number=number)
+    with _giving_up(ledger, name, fence, folder), kept(ledger, name, fence) as lease:
+        folder.prepare()
+
+        def pack(scene: PlannedScene) -> tuple[ManifestPack, PackHeader]:
+            lease.check()
+            return write_pack(
+                scene, chip_size=plan.chip_size, archive=archive, folder=folder, fence=fence
+            )
+
+        with ThreadPoolExecutor(SCENES_AT_ONCE) as pool:
+            packs = list(pool.map(pack, load_scenes(archive, plan.plan, number)))
+        manifest = _manifest(plan, number, packs).encode()
+        folder.sync()
+        folder.write(layout.MANIFEST, lambda file: _put(file, manifest), fence=fence)
+        folder.sync()
+        size = sum(pack.size for pack, _ in packs) + len(manifest)
+        lease.check()
+    ledger.ready(name, fence, size=size)
+    chips = sum(pack.chips for pack, _ in packs)
+    log.info("%s: %d chips of %d scenes staged, %.1f MB", name, chips, len(packs), size / 1e6)
+    return Staged(megabatch=name, scenes=len(packs), chips=chips, size=size)
+
+
+def stage_ahead(
+    plan: str,
+    *,
+    archive: Store,
+    fast: Path,
+    ledger: Ledger,
+    budget: int,
+    worker: str,
+    ahead: int = 1,
+) -> list[Staged]:
+    """Stage what is wanted of a plan, as far as the budget goes."""
+    planned = load_plan(archive, plan)
+    register(planned, ledger, budget=budget)
+    staged: list[Staged] = []
+    while name := next_to_stage(plan, ledger, ahead=ahead):
+        number = ledger.megabatch(name).number
+        try:
+            done = stage_megabatch(
+                planned,
+                number,
+                archive=archive,
+                fast=fast,
+                ledger=ledger,
+                budget=budget,
+                worker=worker,
+            )
+        except BudgetError as err:
+            log.info("%s waits for space: %s", name, err)
+            break
+        staged.append(done)
+    return staged
+
+
+@contextmanager
+def _giving_up(ledger: Ledger, name: str, fence: int, folder: Folder) -> Generator[None]:
+    """Give the bytes back when the block fails, unless the lease is somebody else's."""
+    try:
+        yield
+    except StaleFenceError:
+        raise
+    except ChipmillError as err:
+        folder.remove()
+        ledger.give_up(name, fence, reason=str(err))
+        raise
+
+
+def _manifest(
+    plan: Plan,
+    number: int,
+    packs: list[tuple[ManifestPack, PackHeader]],
+) -> Manifest:
+    """Describe the megabatch; its groups are numbered anew, in the order of the plan's."""
+    present = sorted({pack.group for pack, _ in packs})
+    headers = {pack.group: header for pack, header in packs}
+    return Manifest(
+        plan=plan.plan,
+        megabatch=number,
+        snapshot=plan.snapshot,
+        seed=plan.seed,
+        epoch=plan.epoch,
+        minibatch=plan.minibatch,
+        leftover=plan.leftover,
+        order_version=plan.order_version,
+        chip_size=plan.chip_size,
+        groups=tuple(
+            ManifestGroup(collection=headers[group].collection, bands=headers[group].bands)
+            for group in present
+        ),
+        packs=tuple(
+            pack.model_copy(update={"group": present.index(pack.group)}) for pack, _ in packs
+        ),
+    )
+
+
+def _put(file: BinaryIO, data: bytes) -> None:
+    file.write(data)

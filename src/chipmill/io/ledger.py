@@ -1,0 +1,250 @@
+"""The ledger: the record of every megabatch's state, and the only truth about it."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, Self, TypeVar
+
+from sqlalchemy import Connection, Engine
+
+from chipmill.formats.webhook import MegabatchCompleted
+from chipmill.io import ledger_leases as leases
+from chipmill.io import ledger_outbox as outbox
+from chipmill.io import ledger_plans as plans
+from chipmill.io import ledger_runs as runs
+from chipmill.io.ledger_engine import open_engine, transact
+from chipmill.io.ledger_rows import HistoryRow, MegabatchRow, OutboxRow, RunRow, reserved_bytes
+from chipmill.io.ledger_runs import Answer
+from chipmill.model.megabatch import State
+
+LEASE: Final = 120.0
+"""Seconds that a lease lasts; its worker renews it at a quarter of that."""
+
+_T = TypeVar("_T")
+
+
+class Ledger:
+    """One database; each method is one transaction, safe under threads, processes and hosts.
+
+    All methods raise `TransientError` when the database is locked, full or down, and `LedgerError`
+    when it refuses for another reason; what they raise besides is said at each. A state changes
+    only by a method that says so, and each change leaves one row of history.
+    """
+
+    def __init__(self, engine: Engine, *, patience: float, clock: Callable[[], float]) -> None:
+        self._engine = engine
+        self._patience = patience
+        self._clock = clock
+
+    @classmethod
+    def open(
+        cls, url: str, *, clock: Callable[[], float] = time.time, patience: float = 30.0
+    ) -> Self:
+        """Open a ledger and make its tables where they are missing.
+
+        Args:
+            url: SQLAlchemy URL: SQLite on a local disk of the one host that uses it, or PostgreSQL.
+            clock: Gives seconds since 1970, on all hosts to within a fraction of a lease.
+            patience: Seconds to wait for locks.
+        """
+        return cls(open_engine(url, patience=patience), patience=patience, clock=clock)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        """Give the ledger itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close all connections."""
+        self.close()
+
+    def register_plan(self, plan: str, request: str, *, needs: Sequence[int]) -> None:
+        """Record a plan and its megabatches as planned; the same plan again changes nothing.
+
+        Registered again with other needs, megabatches that are still planned take the new ones.
+
+        Args:
+            plan: 16 hex digits.
+            request: What was planned, as JSON text.
+            needs: Bytes that staging each megabatch needs, in order.
+
+        Raises:
+            RequestError: The plan is there with another request or length, or a need is negative.
+        """
+        self._do(lambda c: plans.register(c, plan, request, needs=needs, at=self._clock()))
+
+    def plan_request(self, plan: str) -> str:
+        """Read what was planned, as it was registered; `RequestError` when unknown."""
+        return self._do(lambda c: plans.request(c, plan))
+
+    def megabatch(self, megabatch: str) -> MegabatchRow:
+        """Read one megabatch; `RequestError` when unknown."""
+        return self._do(lambda c: plans.megabatch(c, megabatch))
+
+    def megabatches(self, plan: str | None = None) -> list[MegabatchRow]:
+        """Read the megabatches of one plan or of all, by id."""
+        return self._do(lambda c: plans.megabatches(c, plan))
+
+    def history(self, megabatch: str) -> list[HistoryRow]:
+        """Read each change of a megabatch, oldest first; empty when it has not changed."""
+        return self._do(lambda c: plans.history(c, megabatch))
+
+    def runs(self, plan: str | None = None) -> list[RunRow]:
+        """Read the runs on one plan or on all, by name."""
+        return self._do(lambda c: runs.runs(c, plan))
+
+    def reserved(self) -> int:
+        """Add up the bytes that all megabatches hold of the budget."""
+        return self._do(reserved_bytes)
+
+    def claim_staging(
+        self, megabatch: str, *, budget: int, worker: str, lease: float = LEASE
+    ) -> int:
+        """Reserve a megabatch's bytes and take the lease to stage it.
+
+        planned → staging; a staging whose lease has ended is taken over.
+
+        Args:
+            megabatch: Its id.
+            budget: Bytes that all megabatches together may reserve.
+            worker: Who asks, for people.
+            lease: Seconds that the lease lasts.
+
+        Returns:
+            The fence: the number that each later call under this lease must give.
+
+        Raises:
+            RequestError: No such megabatch.
+            BudgetError: There is no room now, or never will be.
+            BusyError: Another worker's lease lasts, or there is nothing to stage.
+        """
+        return self._do(
+            lambda c: leases.claim_staging(
+                c, megabatch, budget=budget, worker=worker, lease=lease, at=self._clock()
+            )
+        )
+
+    def renew(self, megabatch: str, fence: int, *, lease: float = LEASE) -> None:
+        """Make a lease last `lease` seconds from now; `StaleFenceError` when it is lost."""
+        self._do(lambda c: leases.renew(c, megabatch, fence, until=self._clock() + lease))
+
+    def ready(self, megabatch: str, fence: int, *, size: int) -> State:
+        """Record that all `size` bytes are durable on fast storage: staging → ready.
+
+        Where a run waits for the plan it goes on to in_use at once. Gives the state it is in now.
+
+        Raises:
+            StaleFenceError: The lease is lost.
+            LedgerError: There are more bytes than were reserved.
+        """
+        return self._do(lambda c: leases.ready(c, megabatch, fence, size=size, at=self._clock()))
+
+    def give_up(self, megabatch: str, fence: int, *, reason: str) -> None:
+        """Stop staging and release the bytes: staging → planned.
+
+        The worker's files must be gone by then. `StaleFenceError` when the lease is lost.
+        """
+        self._do(lambda c: leases.give_up(c, megabatch, fence, reason=reason, at=self._clock()))
+
+    def claim_removal(
+        self, megabatch: str, *, worker: str, lease: float = LEASE, abandon: bool = False
+    ) -> int | None:
+        """Put up the tombstone and take the lease to delete: complete → removing.
+
+        Args:
+            megabatch: Its id.
+            worker: Who asks, for people.
+            lease: Seconds.
+            abandon: Also remove what is ready and nobody has begun to use.
+
+        Gives the fence, or None when it is removed already.
+
+        Raises:
+            BusyError: It is not complete, or another worker's lease lasts.
+            RequestError: No such megabatch.
+        """
+        return self._do(
+            lambda c: leases.claim_removal(
+                c, megabatch, worker=worker, lease=lease, abandon=abandon, at=self._clock()
+            )
+        )
+
+    def removed(self, megabatch: str, fence: int) -> None:
+        """Record that no file is left and release the bytes: removing → removed.
+
+        `StaleFenceError` when the lease is lost.
+        """
+        self._do(lambda c: leases.removed(c, megabatch, fence, at=self._clock()))
+
+    def plan_again(self, megabatch: str) -> int:
+        """Begin the next generation: removed → planned; gives its number.
+
+        Every registered run has to report it again. `BusyError` when it is not removed.
+        """
+        return self._do(lambda c: leases.plan_again(c, megabatch, at=self._clock()))
+
+    def begin_run(self, run: str, *, attempt: int, world: int, plan: str) -> list[str]:
+        """Register an attempt of a run: the plan's megabatches now wait for its reports.
+
+        All that is ready goes to in_use, and a run of the stage flow is asked for. The same attempt
+        again changes nothing; a higher one replaces the one before, whose reports then count only
+        for what is complete; a released run counts again. Gives the ids that went to in_use.
+
+        Args:
+            run: The team's name of the run.
+            attempt: 1, and one more at each restart.
+            world: How many ranks report.
+            plan: Which plan it reads; a run may read several.
+
+        Raises:
+            RequestError: No such plan.
+            BusyError: A later attempt has begun, or this one began with another world.
+        """
+        return self._do(
+            lambda c: runs.begin_run(
+                c, run, attempt=attempt, world=world, plan=plan, at=self._clock()
+            )
+        )
+
+    def release_run(self, run: str) -> list[str]:
+        """Stop waiting for a run, on all its plans: it has ended, or it is dead for good.
+
+        Nothing leaves in_use by age, so a person says it. What no other run waits for becomes
+        complete, and its cleanup is asked for; gives the ids. `RequestError` when unknown.
+        """
+        return self._do(lambda c: runs.release_run(c, run, at=self._clock()))
+
+    def complete(self, message_id: str, body: bytes, *, message: MegabatchCompleted) -> Answer:
+        """Take one rank's verified report; the last one moves in_use → complete.
+
+        The report, its effect and the request for the cleanup flow are one transaction. Never
+        raises for what a trainer did wrong: the answer says it.
+
+        Args:
+            message_id: The signed id, the idempotency key within its run.
+            body: The signed bytes; `message` is the same, parsed.
+            message: What is reported.
+
+        Returns:
+            200 `recorded` or `complete`; 404, 409 or 422 with the reason.
+        """
+        return self._do(
+            lambda c: runs.complete(c, message_id, body, message=message, at=self._clock())
+        )
+
+    def pending(self, *, limit: int = 16) -> list[OutboxRow]:
+        """Read flow runs that are not started and due for a try, oldest first."""
+        return self._do(lambda c: outbox.pending(c, limit=limit, at=self._clock()))
+
+    def sent(self, number: int, flow_run: str) -> None:
+        """Record that Prefect has accepted row `number` as this flow run."""
+        self._do(lambda c: outbox.sent(c, number, flow_run=flow_run, at=self._clock()))
+
+    def postpone(self, number: int, error: str, *, delay: float) -> None:
+        """Record why row `number` was not accepted and try again after `delay` seconds."""
+        self._do(lambda c: outbox.postpone(c, number, error=error, next_try=self._clock() + delay))
+
+    def _do(self, work: Callable[[Connection], _T]) -> _T:
+        return transact(self._engine, work, patience=self._patience)

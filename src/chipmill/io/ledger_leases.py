@@ -1,0 +1,137 @@
+"""Leases on megabatches, one transaction each: staging, giving up, removing."""
+
+from sqlalchemy import Connection, select, update
+
+from chipmill.errors import BudgetError, BusyError, LedgerError, StaleFenceError
+from chipmill.io import ledger_tables as tables
+from chipmill.io.ledger_rows import MegabatchRow, lock_megabatch, move, reserved_bytes
+from chipmill.io.ledger_runs import readers
+from chipmill.model.megabatch import State
+
+
+def claim_staging(
+    connection: Connection, megabatch: str, *, budget: int, worker: str, lease: float, at: float
+) -> int:
+    """Take a planned megabatch, or one whose worker is gone, to stage it; see `Ledger`."""
+    row = lock_megabatch(connection, megabatch)
+    until = at + lease
+    if row.state is State.STAGING:
+        return _take_over(connection, row, worker=worker, until=until, at=at)
+    if row.state is not State.PLANNED:
+        raise BusyError(
+            f"megabatch {row.id} is {row.state}, not planned: there is nothing to stage"
+        )
+    _check_budget(connection, row, budget=budget)
+    changes = {"reserved": row.bytes, "fence": row.fence + 1, "lease_until": until}
+    return move(
+        connection, row, State.STAGING, actor=worker, at=at, worker=worker, reason="", **changes
+    ).fence
+
+
+def renew(connection: Connection, megabatch: str, fence: int, *, until: float) -> None:
+    """Make a lease end later; see `Ledger`."""
+    row = lock_megabatch(connection, megabatch)
+    leased = State.REMOVING if row.state is State.REMOVING else State.STAGING
+    _check_fence(row, fence, state=leased)
+    table = tables.megabatch
+    connection.execute(update(table).where(table.c.id == row.id).values(lease_until=until))
+
+
+def ready(connection: Connection, megabatch: str, fence: int, *, size: int, at: float) -> State:
+    """Record that a megabatch is whole on fast storage; see `Ledger`."""
+    row = lock_megabatch(connection, megabatch)
+    _check_fence(row, fence, state=State.STAGING)
+    if not 0 <= size <= row.reserved:
+        raise LedgerError(
+            f"megabatch {row.id} has {size} bytes on fast storage but reserved {row.reserved}; "
+            "give it up and plan it with its true need"
+        )
+    row = move(
+        connection, row, State.READY, actor=row.worker, at=at, reserved=size, lease_until=0.0
+    )
+    waiting = readers(connection, row.plan)
+    if waiting:
+        names = "run " + ", ".join(reader.id for reader in waiting)
+        row = move(connection, row, State.IN_USE, actor=names, at=at)
+    return row.state
+
+
+def give_up(connection: Connection, megabatch: str, fence: int, *, reason: str, at: float) -> None:
+    """Put a megabatch back among the planned ones; see `Ledger`."""
+    row = lock_megabatch(connection, megabatch)
+    _check_fence(row, fence, state=State.STAGING)
+    changes = {"reserved": 0, "lease_until": 0.0}
+    move(connection, row, State.PLANNED, actor=row.worker, at=at, reason=reason, **changes)
+
+
+def claim_removal(
+    connection: Connection, megabatch: str, *, worker: str, lease: float, abandon: bool, at: float
+) -> int | None:
+    """Put a tombstone on a megabatch; see `Ledger`."""
+    row = lock_megabatch(connection, megabatch)
+    until = at + lease
+    if row.state is State.REMOVED:
+        return None
+    if row.state is State.REMOVING:
+        return _take_over(connection, row, worker=worker, until=until, at=at)
+    allowed = {State.COMPLETE, State.READY} if abandon else {State.COMPLETE}
+    if row.state not in allowed:
+        raise BusyError(f"megabatch {row.id} is {row.state}; only a complete one may be removed")
+    changes = {"fence": row.fence + 1, "lease_until": until}
+    return move(
+        connection, row, State.REMOVING, actor=worker, at=at, worker=worker, **changes
+    ).fence
+
+
+def removed(connection: Connection, megabatch: str, fence: int, *, at: float) -> None:
+    """Release the bytes of a megabatch whose files are gone; see `Ledger`."""
+    row = lock_megabatch(connection, megabatch)
+    _check_fence(row, fence, state=State.REMOVING)
+    changes = {"reserved": 0, "lease_until": 0.0}
+    move(connection, row, State.REMOVED, actor=row.worker, at=at, **changes)
+
+
+def plan_again(connection: Connection, megabatch: str, *, at: float) -> int:
+    """Begin the next generation of a removed megabatch; see `Ledger`."""
+    row = lock_megabatch(connection, megabatch)
+    if row.state is not State.REMOVED:
+        raise BusyError(f"megabatch {row.id} is {row.state}; only a removed one is planned again")
+    generation = row.generation + 1
+    move(connection, row, State.PLANNED, actor="plan again", at=at, generation=generation)
+    return generation
+
+
+def _take_over(
+    connection: Connection, row: MegabatchRow, *, worker: str, until: float, at: float
+) -> int:
+    if row.lease_until > at:
+        raise BusyError(
+            f"megabatch {row.id} is {row.state} by {row.worker or 'another worker'}, whose lease "
+            f"lasts {row.lease_until - at:.0f} s more; wait for it"
+        )
+    changes = {"fence": row.fence + 1, "lease_until": until}
+    return move(connection, row, row.state, actor=worker, at=at, worker=worker, **changes).fence
+
+
+def _check_fence(row: MegabatchRow, fence: int, *, state: State) -> None:
+    if row.state is not state or row.fence != fence:
+        raise StaleFenceError(
+            f"lease {fence} on megabatch {row.id} is over: it is {row.state} under lease "
+            f"{row.fence}; stop touching its files"
+        )
+
+
+def _check_budget(connection: Connection, row: MegabatchRow, *, budget: int) -> None:
+    if row.bytes > budget:
+        raise BudgetError(
+            f"megabatch {row.id} needs {row.bytes} bytes and the whole budget is {budget}: it can "
+            "never fit; raise CHIPMILL_BUDGET or plan fewer scenes in a megabatch"
+        )
+    # Whoever holds this row is the only one who reserves.
+    connection.execute(select(tables.budget.c.id).with_for_update())
+    reserved = reserved_bytes(connection)
+    if reserved + row.bytes > budget:
+        raise BudgetError(
+            f"megabatch {row.id} needs {row.bytes} bytes, {reserved} of the budget of {budget} are "
+            "reserved; wait until a megabatch is complete and removed, or raise CHIPMILL_BUDGET"
+        )

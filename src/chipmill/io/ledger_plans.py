@@ -1,0 +1,82 @@
+"""Plans and what the ledger knows of their megabatches, one transaction each."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, insert, select, update
+
+from chipmill.errors import RequestError
+from chipmill.io import ledger_tables as tables
+from chipmill.io.ledger_rows import (
+    HistoryRow,
+    MegabatchRow,
+    unknown_megabatch,
+    unknown_plan,
+)
+from chipmill.model.megabatch import State, megabatch_id
+
+
+def register(
+    connection: Connection, plan: str, request: str, *, needs: Sequence[int], at: float
+) -> None:
+    """Record a plan and its megabatches; see `Ledger`."""
+    if not needs or min(needs) < 0:
+        raise RequestError(
+            f"plan {plan} has {len(needs)} megabatches, the least needs "
+            f"{min(needs, default=0)} bytes; a plan needs at least one, and none below 0 bytes"
+        )
+    rows = [
+        {"id": megabatch_id(plan, number), "plan": plan, "number": number, "bytes": need}
+        for number, need in enumerate(needs)
+    ]
+    known = select(tables.plan.c.request).where(tables.plan.c.id == plan).with_for_update()
+    registered = connection.scalar(known)
+    if registered is None:
+        connection.execute(insert(tables.plan).values(id=plan, request=request, created=at))
+        connection.execute(insert(tables.megabatch), rows)
+        return
+    if registered != request or len(megabatches(connection, plan)) != len(rows):
+        raise RequestError(
+            f"plan {plan} is registered with another request or number of megabatches; "
+            "a plan's id must name all that it depends on"
+        )
+    _renew_needs(connection, plan, needs)
+
+
+def request(connection: Connection, plan: str) -> str:
+    """Read what was planned; see `Ledger`."""
+    found = connection.scalar(select(tables.plan.c.request).where(tables.plan.c.id == plan))
+    if found is None:
+        raise unknown_plan(plan)
+    return str(found)
+
+
+def megabatch(connection: Connection, name: str) -> MegabatchRow:
+    """Read one megabatch; see `Ledger`."""
+    wanted = select(tables.megabatch).where(tables.megabatch.c.id == name)
+    found = connection.execute(wanted).mappings().one_or_none()
+    if found is None:
+        raise unknown_megabatch(name)
+    return MegabatchRow(**found)
+
+
+def megabatches(connection: Connection, plan: str | None) -> list[MegabatchRow]:
+    """Read many megabatches; see `Ledger`."""
+    wanted = select(tables.megabatch).order_by(tables.megabatch.c.id)
+    if plan is not None:
+        wanted = wanted.where(tables.megabatch.c.plan == plan)
+    return [MegabatchRow(**row) for row in connection.execute(wanted).mappings()]
+
+
+def history(connection: Connection, name: str) -> list[HistoryRow]:
+    """Read each change of a megabatch; see `Ledger`."""
+    table = tables.history
+    wanted = select(table).where(table.c.megabatch == name).order_by(table.c.version)
+    return [HistoryRow(**row) for row in connection.execute(wanted).mappings()]
+
+
+def _renew_needs(connection: Connection, plan: str, needs: Sequence[int]) -> None:
+    table = tables.megabatch
+    for row in megabatches(connection, plan):
+        if row.state is State.PLANNED and row.bytes != needs[row.number]:
+            changed = update(table).where(table.c.id == row.id).values(bytes=needs[row.number])
+            connection.execute(changed)

@@ -1,0 +1,201 @@
+"""Runs and their reports, one transaction each: begin, complete, release."""
+
+import hashlib
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Select, func, insert, select, update
+
+from chipmill.errors import BusyError, RequestError
+from chipmill.formats.webhook import MegabatchCompleted, MegabatchCompletedData
+from chipmill.io import ledger_tables as tables
+from chipmill.io.ledger_outbox import post
+from chipmill.io.ledger_rows import (
+    MegabatchRow,
+    RunRow,
+    lock_megabatch,
+    lock_plan,
+    lock_state,
+    move,
+)
+from chipmill.model.megabatch import State
+
+_NOT_YET = frozenset({State.PLANNED, State.STAGING, State.READY})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a trainer is told."""
+
+    status: int
+    """HTTP status."""
+
+    note: str
+
+
+def begin_run(
+    connection: Connection, run: str, *, attempt: int, world: int, plan: str, at: float
+) -> list[str]:
+    """Register an attempt of a run and give it what is ready; see `Ledger`."""
+    lock_plan(connection, plan)
+    _check_attempt(connection, run, attempt)
+    known = _reader(connection, run, plan)
+    if known is not None and known.attempt == attempt and known.world != world:
+        raise BusyError(
+            f"attempt {attempt} of run {run} began with world {known.world}, not {world}; "
+            "begin another attempt"
+        )
+    begun = known.begun if known is not None and known.attempt == attempt else at
+    values = {"attempt": attempt, "world": world, "begun": begun, "released": None}
+    if known is None:
+        connection.execute(insert(tables.run).values(id=run, plan=plan, **values))
+    else:
+        same = (tables.run.c.id == run, tables.run.c.plan == plan)
+        connection.execute(update(tables.run).where(*same).values(**values))
+    post(connection, "stage", plan, key=f"stage-{plan}-{run}-{attempt}", at=at)
+    rows = lock_state(connection, plan, state=State.READY)
+    return [move(connection, row, State.IN_USE, actor=f"run {run}", at=at).id for row in rows]
+
+
+def release_run(connection: Connection, run: str, *, at: float) -> list[str]:
+    """Stop waiting for a run; see `Ledger`."""
+    plans = connection.scalars(
+        select(tables.run.c.plan).where(tables.run.c.id == run).order_by(tables.run.c.plan)
+    ).all()
+    if not plans:
+        raise RequestError(f"the ledger knows no run {run!r}; `chipmill status` shows the runs")
+    for plan in plans:
+        lock_plan(connection, plan)
+    waiting = tables.run.c.released.is_(None)
+    connection.execute(
+        update(tables.run).where(tables.run.c.id == run, waiting).values(released=at)
+    )
+    rows = [row for plan in plans for row in lock_state(connection, plan, state=State.IN_USE)]
+    actor = f"release of run {run}"
+    return [row.id for row in rows if _complete_if_all(connection, row, actor=actor, at=at)]
+
+
+def complete(
+    connection: Connection, message_id: str, body: bytes, *, message: MegabatchCompleted, at: float
+) -> Answer:
+    """Take one rank's report with its effect; see `Ledger`."""
+    data = message.data
+    try:
+        row = lock_megabatch(connection, data.megabatch)
+    except RequestError as err:
+        return Answer(404, str(err))
+    digest = hashlib.sha256(body).hexdigest()
+    answer = _earlier(connection, data.run, message_id, digest) or _refusal(connection, row, data)
+    if answer is not None:
+        return answer
+    answer = Answer(200, _record(connection, row, data, at=at))
+    # Only what took effect is kept: a refused report may be right later, after its run began.
+    values = {"run": data.run, "message": message_id, "digest": digest, "at": at}
+    values |= {"status": answer.status, "note": answer.note}
+    connection.execute(insert(tables.delivery).values(values))
+    return answer
+
+
+def readers(connection: Connection, plan: str) -> list[RunRow]:
+    """Read the runs that a plan's megabatches wait for, by name."""
+    wanted = _runs().where(tables.run.c.plan == plan, tables.run.c.released.is_(None))
+    return _fetch(connection, wanted)
+
+
+def runs(connection: Connection, plan: str | None) -> list[RunRow]:
+    """Read all runs, of one plan or of all, by name."""
+    wanted = _runs() if plan is None else _runs().where(tables.run.c.plan == plan)
+    return _fetch(connection, wanted)
+
+
+def _runs() -> Select[tuple[object, ...]]:
+    return select(tables.run).order_by(tables.run.c.id, tables.run.c.plan)
+
+
+def _fetch(connection: Connection, wanted: Select[tuple[object, ...]]) -> list[RunRow]:
+    return [RunRow(**row) for row in connection.execute(wanted).mappings()]
+
+
+def _reader(connection: Connection, run: str, plan: str) -> RunRow | None:
+    found = _fetch(connection, _runs().where(tables.run.c.id == run, tables.run.c.plan == plan))
+    return found[0] if found else None
+
+
+def _newest_attempt(connection: Connection, run: str) -> int:
+    newest = select(func.max(tables.run.c.attempt)).where(tables.run.c.id == run)
+    return connection.scalar(newest) or 0
+
+
+def _check_attempt(connection: Connection, run: str, attempt: int) -> None:
+    newest = _newest_attempt(connection, run)
+    if attempt < newest:
+        raise BusyError(
+            f"attempt {attempt} of run {run} is a zombie: attempt {newest} has begun; stop it"
+        )
+
+
+def _earlier(connection: Connection, run: str, message_id: str, digest: str) -> Answer | None:
+    table = tables.delivery
+    wanted = select(table).where(table.c.run == run, table.c.message == message_id)
+    found = connection.execute(wanted).mappings().one_or_none()
+    if found is None:
+        return None
+    if found["digest"] != digest:
+        return Answer(409, f"message {message_id} came before with another body")
+    return Answer(found["status"], found["note"])
+
+
+def _refusal(
+    connection: Connection, row: MegabatchRow, data: MegabatchCompletedData
+) -> Answer | None:
+    reader = _reader(connection, data.run, row.plan)
+    newest = _newest_attempt(connection, data.run)
+    if reader is not None and data.attempt < newest:
+        return Answer(409, f"attempt {data.attempt} is a zombie: attempt {newest} has begun")
+    if reader is None or data.attempt > reader.attempt:
+        return Answer(409, f"attempt {data.attempt} of run {data.run} has not begun on this plan")
+    if data.world != reader.world:
+        return Answer(422, f"world is {data.world}, the run began with {reader.world}")
+    if row.state in _NOT_YET:
+        return Answer(409, f"megabatch {row.id} is {row.state}, not in use")
+    if row.state is State.IN_USE and reader.released is not None:
+        return Answer(409, f"run {data.run} was released; begin it again")
+    return None
+
+
+def _record(
+    connection: Connection, row: MegabatchRow, data: MegabatchCompletedData, *, at: float
+) -> str:
+    if row.state is not State.IN_USE:
+        return "complete"  # late: the others have not waited for this rank, or it reports again
+    _note_rank(connection, row, data)
+    actor = f"run {data.run} rank {data.rank}"
+    return "complete" if _complete_if_all(connection, row, actor=actor, at=at) else "recorded"
+
+
+def _note_rank(connection: Connection, row: MegabatchRow, data: MegabatchCompletedData) -> None:
+    table = tables.done
+    report = (table.c.megabatch == row.id, table.c.generation == row.generation)
+    report += (table.c.run == data.run, table.c.rank == data.rank)
+    updated = connection.execute(update(table).where(*report).values(attempt=data.attempt))
+    if updated.rowcount == 0:
+        values = {"megabatch": row.id, "generation": row.generation, "run": data.run}
+        values |= {"rank": data.rank, "attempt": data.attempt}
+        connection.execute(insert(table).values(values))
+
+
+def _complete_if_all(connection: Connection, row: MegabatchRow, *, actor: str, at: float) -> bool:
+    """Complete a locked megabatch in use when nobody that counts still reads it."""
+    if not all(_has_reported(connection, row, reader) for reader in readers(connection, row.plan)):
+        return False
+    row = move(connection, row, State.COMPLETE, actor=actor, at=at)
+    post(connection, "cleanup", row.id, key=f"cleanup-{row.id}-g{row.generation}", at=at)
+    return True
+
+
+def _has_reported(connection: Connection, row: MegabatchRow, reader: RunRow) -> bool:
+    """Tell whether all ranks of a run's present attempt have reported this generation."""
+    table = tables.done
+    mine = (table.c.megabatch == row.id, table.c.generation == row.generation)
+    mine += (table.c.run == reader.id, table.c.attempt == reader.attempt)
+    count = select(func.count()).select_from(table).where(*mine)
+    return connection.scalar(count) == reader.world

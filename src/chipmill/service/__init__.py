@@ -1,0 +1,1 @@
+"""The receiver that training loops talk to."""

@@ -77,8 +77,8 @@ def _api(url: str, query: Query) -> Iterator[Item]:
             ids=list(query.ids) or None,
             limit=100,
         )
-        for item in search.items():
-            yield _absolute(item)
+        for item in search.items_as_dicts():
+            yield _joined(item, url)
     except (APIError, STACError, OSError, ValueError) as err:
         raise CatalogError(f"the STAC API {url} did not answer the search ({err})") from err
 
@@ -126,10 +126,18 @@ def _joined(item: Item, url: str) -> Item:
     """Make hrefs absolute that are relative to the document that was read."""
     given = cast("Mapping[str, Item]", item.get("assets") or {})
     assets = {
-        key: {**asset, "href": urljoin(url, str(asset.get("href", "")))}
+        key: {**asset, "href": _join(url, str(asset.get("href", "")))}
         for key, asset in given.items()
     }
     return {**item, "assets": assets}
+
+
+def _join(url: str, href: str) -> str:
+    """Join as `urljoin` does, also where it does not know the scheme, as s3."""
+    if "://" in href:
+        return href
+    scheme, _, place = url.partition("://")
+    return scheme + urljoin(f"file://{place}", href).removeprefix("file")
 
 
 def _json(url: str) -> object:
@@ -158,9 +166,14 @@ def _matching(items: Iterable[Item], query: Query) -> Iterator[Item]:
             and (not query.collections or item.get("collection") in (None, *query.collections))
             and (query.max_cloud is None or cloud is None or cloud <= query.max_cloud)
             and _overlaps(properties, start, end)
-            and (area is None or shape(item["geometry"]).intersects(area))
+            and (area is None or _lies_in(item, area))
         ):
             yield item
+
+
+def _lies_in(item: Item, area: BaseGeometry) -> bool:
+    geometry = item.get("geometry")  # STAC allows null
+    return geometry is not None and shape(geometry).intersects(area)
 
 
 def _area(bbox: BBox) -> BaseGeometry:

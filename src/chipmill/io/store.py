@@ -4,7 +4,7 @@ S3 takes its credentials, region and endpoint from the usual `AWS_…` variables
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
@@ -97,6 +97,11 @@ class Store:
         """
         with _translated(self.href(key)):
             obstore.put(self.objects, key, data, mode="create")
+
+    def delete(self, key: str) -> None:
+        """Remove an object; that it is not there is fine."""
+        with suppress(MissingError), _translated(self.href(key)):
+            obstore.delete(self.objects, key)
 
     def write(self, key: str, chunks: Iterable[bytes]) -> None:
         """Stream an object in; where `chunks` raises, nothing appears under the key."""

@@ -29,7 +29,7 @@ class _Cutter:
 
     def pixels(self, position: int, *, size: int, ratio: float, limit: int) -> NDArray[np.int64]:
         """Give the band's own pixels of a chip along one axis: shape (edge,)."""
-        if self.edge * round(ratio) == size:
+        if self.ratio.whole and self.edge * self.ratio.whole == size:
             return position * self.edge + np.arange(self.edge)
         return nearest(position, size=size, ratio=ratio, limit=limit)
 

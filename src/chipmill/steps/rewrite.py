@@ -40,8 +40,8 @@ def rewrite_item(scene: SceneRef, archive: Store, *, bands: tuple[str, ...] = ()
     }
     copied = CopiedScene(item=item, scene=parsed, sensor=kind, choice=choice, files=files)
     written = write_item(copied, version=version("chipmill"))
-    for finding in written["properties"].get("chipmill:findings", ()):
-        log.warning("%s: %s; the file is right", scene, finding)
+    if findings := written["properties"].get("chipmill:findings"):
+        log.warning("%s: its files differ from its item and win: %s", scene, "; ".join(findings))
     key = layout.item_key(scene.collection, scene.item)
     archive.put(key, json.dumps(written, indent=1).encode())
     return key

@@ -1,0 +1,25 @@
+"""A finding: why a scene is quarantined, or could not be finished."""
+
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+
+class Finding(BaseModel):
+    """One scene that a step left out, and the reason."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    collection: str
+    item: str
+    step: str
+    """Which step left it out: copy, rewrite or index."""
+    kind: Literal["quarantined", "failed"]
+    """quarantined: the scene itself cannot be used. failed: it may work in a while; run again."""
+    reason: str
+    """One sentence: what broke, where, what to do."""
+    at: AwareDatetime
+
+    def encode(self) -> bytes:
+        """Write the finding as JSON."""
+        return self.model_dump_json(indent=1).encode()

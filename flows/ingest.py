@@ -1,0 +1,25 @@
+"""The flow `ingest`."""
+
+from prefect import flow, unmapped
+
+from chipmill.model.request import IngestRequest
+from tasks.archive import copy_scenes, index_scenes, merge_index, rewrite_items, search_scenes
+from tasks.reports import report_scenes
+
+
+@flow(name="ingest", flow_run_name="ingest {request.sensor}")
+def ingest(request: IngestRequest) -> str:
+    """Search a catalogue, copy its assets, rewrite its items, index their chips, merge the index.
+
+    Args:
+        request: Which scenes, from where, in chips of which size.
+
+    Returns:
+        Name of the snapshot.
+    """
+    shards = search_scenes(request)
+    copied = copy_scenes.map(shards, unmapped(request))
+    rewritten = rewrite_items.map(copied, unmapped(request))
+    indexed = index_scenes.map(rewritten, unmapped(request))
+    report_scenes(indexed.result())
+    return merge_index(request.chip_size)

@@ -1,0 +1,22 @@
+"""The flow `plan`."""
+
+from prefect import flow
+
+from chipmill.model.request import PlanRequest
+from tasks.megabatches import plan_megabatches
+from tasks.reports import report_plan
+
+
+@flow(name="plan", flow_run_name="plan epoch {request.epoch}")
+def plan(request: PlanRequest) -> str:
+    """Plan an epoch of a snapshot: which scenes are on fast storage together, in which order.
+
+    Args:
+        request: Which chips, how many at a time.
+
+    Returns:
+        Name of the plan.
+    """
+    planned = plan_megabatches(request)
+    report_plan(planned)
+    return planned.plan

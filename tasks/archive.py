@@ -1,0 +1,78 @@
+"""From a catalogue into the archive: search, copy, rewrite, index, merge."""
+
+from prefect import task
+
+from chipmill.io.store import Store
+from chipmill.model.request import IngestRequest
+from chipmill.model.scene import SceneRef
+from chipmill.settings import Settings
+from chipmill.steps import copy, index, merge, rewrite, search
+from chipmill.steps.shard import Shard, clear_findings, each_scene, into_shards
+from tasks.policy import DELAYS, RETRIES, transient
+
+
+def _archive() -> Store:
+    return Store.open(Settings.load().archive)
+
+
+@task(
+    name="search",
+    task_run_name="search {request.sensor}",
+    retries=RETRIES,
+    retry_delay_seconds=DELAYS,
+    retry_condition_fn=transient,
+)
+def search_scenes(request: IngestRequest) -> list[Shard]:
+    """Find the scenes of a request and divide them into shards."""
+    found = search.search_scenes(request, _archive())
+    return into_shards(found, size=request.shard_size)
+
+
+@task(name="copy", task_run_name="copy {shard}", tags=["archive-write"])
+def copy_scenes(shard: Shard, request: IngestRequest) -> Shard:
+    """Copy the chosen assets of each scene."""
+    archive, at_once = _archive(), Settings.load().copies_at_once
+
+    def work(scene: SceneRef) -> dict[str, int]:
+        done = copy.copy_assets(scene, archive, bands=request.bands, at_once=at_once)
+        return {"copied": done.copied, "skipped": done.skipped, "bytes": done.size}
+
+    return each_scene(shard, work, step="copy", archive=archive)
+
+
+@task(name="rewrite", task_run_name="rewrite {shard}")
+def rewrite_items(shard: Shard, request: IngestRequest) -> Shard:
+    """Write the STAC item of each scene anew, true of the copied files."""
+    archive = _archive()
+
+    def work(scene: SceneRef) -> dict[str, int]:
+        rewrite.rewrite_item(scene, archive, bands=request.bands)
+        return {}
+
+    return each_scene(shard, work, step="rewrite", archive=archive)
+
+
+@task(name="index", task_run_name="index {shard}")
+def index_scenes(shard: Shard, request: IngestRequest) -> Shard:
+    """Count cloud and nodata of every chip of each scene."""
+    archive = _archive()
+
+    def work(scene: SceneRef) -> dict[str, int]:
+        done = index.index_chips(scene, archive, chip_size=request.chip_size)
+        return {"chips": done.chips, "indexed": int(done.fresh)}
+
+    indexed = each_scene(shard, work, step="index", archive=archive)
+    clear_findings(indexed, archive)
+    return indexed
+
+
+@task(
+    name="merge",
+    task_run_name="merge chips of {chip_size} px",
+    retries=RETRIES,
+    retry_delay_seconds=DELAYS,
+    retry_condition_fn=transient,
+)
+def merge_index(chip_size: int) -> str:
+    """Merge all parts of the index into a snapshot; gives its name."""
+    return merge.merge_index(_archive(), chip_size=chip_size).snapshot

@@ -1,0 +1,71 @@
+"""From a snapshot onto fast storage and away again: plan, stage, remove."""
+
+from prefect import task
+from prefect.runtime import flow_run
+
+from chipmill.formats.plan import Plan
+from chipmill.io.ledger import Ledger
+from chipmill.io.store import Store
+from chipmill.model.request import PlanRequest
+from chipmill.settings import Settings
+from chipmill.steps import plan, remove, stage
+from tasks.policy import DELAYS, RETRIES, transient
+
+
+def _worker() -> str:
+    """Say in the ledger which flow run does the work."""
+    return f"flow run {flow_run.get_name()}"
+
+
+@task(
+    name="plan",
+    task_run_name="plan {request.snapshot} epoch {request.epoch}",
+    retries=RETRIES,
+    retry_delay_seconds=DELAYS,
+    retry_condition_fn=transient,
+)
+def plan_megabatches(request: PlanRequest) -> Plan:
+    """Plan an epoch of a snapshot and record its megabatches in the ledger."""
+    settings = Settings.load()
+    planned = plan.make_plan(request, Store.open(settings.archive))
+    with Ledger.open(settings.ledger) as ledger:
+        stage.register(planned, ledger, budget=settings.budget)
+    return planned
+
+
+@task(
+    name="stage",
+    task_run_name="stage {plan_name}",
+    retries=RETRIES,
+    retry_delay_seconds=DELAYS,
+    retry_condition_fn=transient,
+)
+def stage_ahead(plan_name: str, ahead: int) -> list[stage.Staged]:
+    """Put on fast storage what is wanted of a plan, as far as the budget goes."""
+    settings = Settings.load()
+    with Ledger.open(settings.ledger) as ledger:
+        return stage.stage_ahead(
+            plan_name,
+            archive=Store.open(settings.archive),
+            fast=settings.fast,
+            ledger=ledger,
+            budget=settings.budget,
+            worker=_worker(),
+            ahead=ahead,
+        )
+
+
+@task(
+    name="remove",
+    task_run_name="remove {megabatch}",
+    retries=RETRIES,
+    retry_delay_seconds=DELAYS,
+    retry_condition_fn=transient,
+)
+def remove_megabatch(megabatch: str) -> remove.Removed:
+    """Free the space of a megabatch that every consumer has reported."""
+    settings = Settings.load()
+    with Ledger.open(settings.ledger) as ledger:
+        return remove.remove_megabatch(
+            megabatch, fast=settings.fast, ledger=ledger, worker=_worker()
+        )

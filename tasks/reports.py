@@ -1,0 +1,96 @@
+"""What people read of a run in Prefect: artifacts."""
+
+from collections import Counter
+
+from prefect import task
+from prefect.artifacts import create_table_artifact
+
+from chipmill.formats.plan import Plan
+from chipmill.steps.remove import Removed
+from chipmill.steps.shard import Shard
+from chipmill.steps.stage import Staged
+
+_MEGABYTE = 1e6
+
+
+@task(name="report scenes")
+def report_scenes(shards: list[Shard]) -> None:
+    """Tell how many scenes went through, and why the others did not."""
+    tally = Counter[str]()
+    for shard in shards:
+        tally.update(shard.tally)
+    findings = [finding for shard in shards for finding in shard.findings]
+    create_table_artifact(
+        key="ingest-summary",
+        description="What this ingest did.",
+        table=[
+            {"what": "scenes indexed", "number": sum(len(shard.scenes) for shard in shards)},
+            *(
+                {"what": f"scenes {kind}", "number": sum(f.kind == kind for f in findings)}
+                for kind in ("quarantined", "failed")
+            ),
+            {"what": "assets copied", "number": tally["copied"]},
+            {"what": "assets there already", "number": tally["skipped"]},
+            {"what": "megabytes copied", "number": round(tally["bytes"] / _MEGABYTE, 1)},
+            {"what": "chips", "number": tally["chips"]},
+        ],
+    )
+    create_table_artifact(
+        key="quarantined-scenes",
+        description="Scenes that were left out, and why." if findings else "No scene was left out.",
+        table=[
+            {"scene": f"{f.collection}/{f.item}", "step": f.step, "kind": f.kind, "why": f.reason}
+            for f in findings
+        ],
+    )
+
+
+@task(name="report plan")
+def report_plan(plan: Plan) -> None:
+    """Show what a plan will do."""
+    create_table_artifact(
+        key="plan-summary",
+        description=f"Plan {plan.plan} of snapshot {plan.snapshot}, epoch {plan.epoch}: "
+        f"{plan.usable} usable chips; left out: "
+        + ", ".join(f"{count} for {reason}" for reason, count in plan.left_out.items()),
+        table=[
+            {
+                "megabatch": number,
+                "scenes": planned.scenes,
+                "chips": planned.chips,
+                "minibatches": planned.minibatches,
+                "left over": planned.left_over,
+                "megabytes at most": round(planned.size / _MEGABYTE, 1),
+            }
+            for number, planned in enumerate(plan.megabatches)
+        ],
+    )
+
+
+@task(name="report storage")
+def report_storage(staged: list[Staged], removed: Removed | None = None) -> None:
+    """Tell what came onto fast storage and what went."""
+    rows = [
+        {
+            "megabatch": each.megabatch,
+            "what": "staged",
+            "chips": each.chips,
+            "megabytes": round(each.size / _MEGABYTE, 1),
+        }
+        for each in staged
+    ]
+    if removed:
+        rows.insert(
+            0,
+            {
+                "megabatch": removed.megabatch,
+                "what": "removed",
+                "chips": 0,
+                "megabytes": round(removed.freed / _MEGABYTE, 1),
+            },
+        )
+    create_table_artifact(
+        key="fast-storage",
+        description="What this run did on fast storage." if rows else "There was nothing to do.",
+        table=rows,
+    )

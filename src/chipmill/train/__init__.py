@@ -1,0 +1,7 @@
+"""The reader's side: what a training loop imports."""
+
+from chipmill.train.batch import Batch, TorchBatch
+from chipmill.train.dataset import ChipDataset
+from chipmill.train.notify import Notifier
+
+__all__ = ["Batch", "ChipDataset", "Notifier", "TorchBatch"]

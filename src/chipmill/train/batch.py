@@ -1,0 +1,116 @@
+"""What a training step gets: the chips of one rank's share of a minibatch, and what is known."""
+
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chipmill.train.tensors import Tensor, tensor
+
+
+class Position(NamedTuple):
+    """A place in the plan, the same for every world size; later places compare greater."""
+
+    epoch: int
+    megabatch: int
+    """Number in the plan, from 0."""
+    minibatch: int
+    """Number in the megabatch, from 0, counted over all ranks' shares as one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BatchFacts:
+    """What arrays and tensors have in common."""
+
+    chip_ids: tuple[str, ...]
+    bands: tuple[str, ...]
+    collection: str
+    plan: str
+    position: Position
+    after: Position
+    """Where the rank stands once this batch is consumed."""
+    manifest: str
+    """Digest of the megabatch's manifest: it fixes the order."""
+    stalled: float
+    """Seconds that were spent before this batch waiting for its megabatch to be staged."""
+
+    def __len__(self) -> int:
+        """Count the chips."""
+        return len(self.chip_ids)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Batch(BatchFacts):
+    """A batch as NumPy arrays; NaN where a value is not known."""
+
+    pixels: NDArray[np.generic]
+    """Shape (chips, bands, y, x): digital numbers, coarser bands repeated to the finest grid."""
+    wavelength: NDArray[np.float32]
+    """Centre wavelength in micrometres, shape (chips, bands), as all of the next six."""
+    fwhm: NDArray[np.float32]
+    """Full width at half maximum in micrometres."""
+    gsd: NDArray[np.float32]
+    """Pixel size of the band's file in metres, before it was repeated."""
+    mean: NDArray[np.float32]
+    """Normalisation of the data set in digital numbers."""
+    std: NDArray[np.float32]
+    """Normalisation of the data set in digital numbers."""
+    scale: NDArray[np.float32]
+    """Physical value = digital number x scale + offset."""
+    offset: NDArray[np.float32]
+    """Physical value = digital number x scale + offset."""
+    latlon: NDArray[np.float64]
+    """Centre of each chip, shape (chips, 2): latitude and longitude in degrees."""
+    time: NDArray[np.datetime64]
+    """Acquisition in UTC, microseconds, shape (chips,)."""
+    cloud_fraction: NDArray[np.float32]
+    """Shape (chips,), in [0, 1]."""
+
+    def to_torch(self) -> "TorchBatch":
+        """View the arrays as tensors, without a copy; `time` becomes microseconds since 1970.
+
+        Raises:
+            RequestError: torch is not installed.
+        """
+        facts = {item.name: getattr(self, item.name) for item in fields(BatchFacts)}
+        tensors = {name: tensor(getattr(self, name)) for name in _array_names() if name != "time"}
+        return TorchBatch(**facts, **tensors, time=tensor(self.time.astype(np.int64)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TorchBatch(BatchFacts):
+    """A batch as tensors, with the shapes and meanings of `Batch`."""
+
+    pixels: Tensor
+    wavelength: Tensor
+    fwhm: Tensor
+    gsd: Tensor
+    mean: Tensor
+    std: Tensor
+    scale: Tensor
+    offset: Tensor
+    latlon: Tensor
+    time: Tensor
+    """Acquisition in microseconds since 1970 UTC, int64, shape (chips,)."""
+    cloud_fraction: Tensor
+
+    def to(self, device: object, *, non_blocking: bool = False) -> Self:
+        """Move all tensors to a device."""
+        return replace(
+            self,
+            **{
+                name: getattr(self, name).to(device, non_blocking=non_blocking)
+                for name in _array_names()
+            },
+        )
+
+    def pin_memory(self) -> Self:
+        """Copy all tensors to pinned memory; a DataLoader with `pin_memory=True` calls this."""
+        return replace(self, **{name: getattr(self, name).pin_memory() for name in _array_names()})
+
+
+def _array_names() -> list[str]:
+    """Name the fields that are arrays in one form and tensors in the other."""
+    shared = {item.name for item in fields(BatchFacts)}
+    return [item.name for item in fields(TorchBatch) if item.name not in shared]

@@ -1,0 +1,235 @@
+"""The dataset that a training loop iterates over: a rank's batches of a plan, in its order."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from chipmill.errors import MissingError, RequestError
+from chipmill.formats.layout import plan_key
+from chipmill.formats.manifest import Manifest
+from chipmill.formats.plan import Plan, decode_plan
+from chipmill.io.store import Store
+from chipmill.settings import StoreUrl
+from chipmill.train.batch import Batch, BatchFacts, TorchBatch
+from chipmill.train.notify import Notifier
+from chipmill.train.progress import Progress
+from chipmill.train.ready import check_share, ready_manifest
+from chipmill.train.state import read_state, state_at
+from chipmill.train.stream import Reader, stretches
+from chipmill.train.tensors import register_dataset, require_torch, torch_is_here, worker
+
+
+class ChipDataset:
+    """One rank's batches of a plan, in an order that no restart or world size changes.
+
+    Iterate over it directly, or by `DataLoader(dataset, batch_size=None, num_workers=n)`: with
+    torch installed it is an `IterableDataset`. Iterating begins at the current position; after the
+    last minibatch of the plan it gives nothing more.
+
+    A batch is consumed when `done(batch)` says so. Iterating without worker processes says it by
+    itself, when the next batch is asked for; with workers the training loop must. Workers copy the
+    position when they start, so leave `persistent_workers` off; and keep the dataset's own state in
+    checkpoints, not that of a stateful loader, which is another for each number of workers.
+
+        for batch in loader:
+            step(batch)
+            dataset.done(batch)
+            if time_to_save:
+                save(model, state := dataset.state_dict())
+                dataset.checkpoint_saved(state)
+
+    Ranks have equal numbers of batches where the plan drops left-over chips. Where it spreads them,
+    a short minibatch has no chip for some ranks, and these get no batch of it.
+    """
+
+    def __init__(
+        self,
+        archive: str | Path,
+        *,
+        plan: str,
+        fast: str | Path,
+        rank: int = 0,
+        world_size: int = 1,
+        notify: Notifier | None = None,
+        wait_seconds: float = 3600.0,
+        as_torch: bool | None = None,
+    ) -> None:
+        """Open a plan.
+
+        Args:
+            archive: URL or path of the archive, where the plan is.
+            plan: Plan id.
+            fast: Root of fast storage on this host.
+            rank: This rank, from 0.
+            world_size: How many ranks share each minibatch.
+            notify: Reports consumed megabatches; None reports to nobody.
+            wait_seconds: How long to wait for a megabatch that is not staged yet.
+            as_torch: Give tensors; None means where torch is installed.
+
+        Raises:
+            MissingError: The archive has no such plan.
+            RequestError: Rank, world size and plan do not fit together, or tensors are asked for
+                and torch is not installed.
+            StoreError: The archive cannot be read.
+        """
+        summary = _read_plan(archive, plan)
+        check_share(summary, rank=rank, world_size=world_size)
+        if notify is not None and (notify.rank, notify.world_size) != (rank, world_size):
+            raise RequestError(
+                f"the notifier is of rank {notify.rank} of {notify.world_size} and the dataset of "
+                f"rank {rank} of {world_size}; give both the same"
+            )
+        if as_torch:
+            require_torch()
+        here = torch_is_here()
+        if here:
+            register_dataset(ChipDataset)
+        self._as_torch = here if as_torch is None else as_torch
+        self._progress = Progress(plan=summary, notify=notify)
+        self._reader = Reader(
+            plan=summary,
+            fast=Path(fast),
+            rank=rank,
+            world_size=world_size,
+            wait_seconds=wait_seconds,
+        )
+
+    @property
+    def plan(self) -> Plan:
+        """The plan's summary."""
+        return self._reader.plan
+
+    def __iter__(self) -> Iterator[Batch | TorchBatch]:
+        """Give the batches from the current position on.
+
+        Raises:
+            PackError: A manifest or pack is damaged, or of another plan.
+            TransientError: A megabatch was not ready within `wait_seconds`.
+            NotifyError: The receiver has refused an earlier message.
+        """
+        progress, share = self._progress, worker()
+        stream = stretches(
+            self._reader, progress.position, manifest=progress.manifest, worker=share
+        )
+        for stretch in stream:
+            for batch in stretch.batches:
+                yield batch.to_torch() if self._as_torch else batch
+                # Reached only when the next batch is asked for: a loop that breaks or fails has
+                # not consumed this one. In a worker, nobody here knows.
+                if share is None:
+                    progress.consume(batch)
+            if share is None:
+                progress.move(stretch.after)
+
+    def done(self, batch: BatchFacts) -> None:
+        """Count a batch as consumed, and all before it; call it after the training step.
+
+        Megabatches that then lie behind are reported; the training loop does not wait for that.
+
+        Raises:
+            RequestError: The batch is of another plan.
+            NotifyError: The receiver has refused an earlier message.
+        """
+        self._progress.consume(batch)
+
+    def minibatches_of(self, megabatch: int) -> int:
+        """Count the minibatches that the plan gives a megabatch, over all ranks.
+
+        Raises:
+            RequestError: The plan has no such megabatch.
+        """
+        if not 0 <= megabatch < len(self.plan.megabatches):
+            raise RequestError(
+                f"plan {self.plan.plan} has no megabatch {megabatch}; "
+                f"it has {len(self.plan.megabatches)}, counted from 0"
+            )
+        return self.plan.megabatches[megabatch].minibatches
+
+    def peek(self) -> Manifest | None:
+        """Look at the next megabatch without moving anything.
+
+        Returns:
+            Its manifest; None where it is not staged yet, or there is none.
+
+        Raises:
+            PackError: Its manifest is damaged, or of another plan.
+            TransientError: Fast storage does not answer.
+        """
+        number = self._progress.position.megabatch + 1
+        if number >= len(self.plan.megabatches):
+            return None
+        return ready_manifest(self._reader.fast, self.plan, number)
+
+    def state_dict(self) -> dict[str, object]:
+        """Say where this rank stands, by consumed batches; plain text and numbers."""
+        progress = self._progress
+        return state_at(self.plan.plan, progress.position, manifest=progress.manifest)
+
+    def state_after(self, batch: BatchFacts) -> dict[str, object]:
+        """Say where this rank stands once `batch` is consumed, without consuming it.
+
+        Raises:
+            RequestError: The batch is of another plan.
+        """
+        self._progress.check(batch)
+        return state_at(self.plan.plan, batch.after, manifest=batch.manifest)
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Go to where a state was taken, by any rank in a world of any size.
+
+        With a notifier, `begin` comes before: megabatches that lie before the state are reported
+        again, in case the last attempt died before it could.
+
+        Raises:
+            RequestError: It is no state of this plan.
+            NotifyError: The receiver has refused an earlier message.
+        """
+        self._progress.resume(read_state(state, plan=self.plan))
+
+    def checkpoint_saved(self, state: Mapping[str, object], *, name: str | None = None) -> None:
+        """Say that a checkpoint with this state is durable.
+
+        A notifier with `wait_for_checkpoint` reports only megabatches that lie before it.
+
+        Args:
+            state: What `state_dict()` or `state_after()` gave for the checkpoint.
+            name: Where the checkpoint is, for people who read the ledger.
+
+        Raises:
+            RequestError: It is no state of this plan.
+            NotifyError: The receiver has refused an earlier message.
+        """
+        self._progress.save(state, name=name)
+
+    def stats(self) -> dict[str, float]:
+        """Sum up what this rank has consumed since the process began.
+
+        Keys: `minibatches`, `chips` and `megabatches` consumed, `stall_seconds` spent waiting for
+        staging, and the position as `megabatch` and `minibatch`.
+        """
+        return self._progress.stats()
+
+    def __getstate__(self) -> dict[str, object]:
+        """Go to a worker process without the notifier: only the parent reports."""
+        silent = replace(self._progress, notify=None)
+        silent.position, silent.manifest = self._progress.position, self._progress.manifest
+        return {**self.__dict__, "_progress": silent}
+
+
+def _read_plan(archive: str | Path, plan: str) -> Plan:
+    """Read a plan's summary from the archive."""
+    if not re.fullmatch(r"[0-9a-f]{16}", plan):
+        raise RequestError(f"{plan!r} is no plan id; give the 16 hex digits that planning printed")
+    store = Store.open(TypeAdapter[str](StoreUrl).validate_python(archive))
+    key = plan_key(plan)
+    try:
+        data = store.get(key)
+    except MissingError as err:
+        raise MissingError(
+            f"there is no plan {plan} in the archive {store.url} ({key}); "
+            "check both names, or plan first"
+        ) from err
+    return decode_plan(data, where=store.href(key))

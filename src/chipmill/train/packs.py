@@ -1,0 +1,232 @@
+"""One chip pack, opened for reading: its small columns in memory, its pixels read where they lie.
+
+Arrow's memory map finds the pixels; `pread` fetches them. A page fault on a file that another host
+has cut short ends the process with SIGBUS; a short read is an error that names the chip.
+"""
+
+import os
+import weakref
+from dataclasses import dataclass
+from datetime import UTC
+from pathlib import Path
+from typing import NamedTuple, Protocol, Self, cast
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import ipc
+
+from chipmill.errors import PackError
+from chipmill.formats.pack import PackBand, PackHeader, decode_pixels, pack_schema, read_header
+
+FACTS = ("wavelength", "fwhm", "gsd", "mean", "std", "scale", "offset")
+"""What a pack's header says of each band, in the order of `Pack.facts`."""
+
+
+class About(NamedTuple):
+    """What is known of one chip besides its pixels."""
+
+    chip_id: str
+    latlon: NDArray[np.float64]
+    """Latitude and longitude in degrees, shape (2,)."""
+    cloud_fraction: np.float32
+    facts: NDArray[np.float32]
+    """FACTS of each band, shape (facts, bands)."""
+    time: np.datetime64
+
+
+class _Columns(Protocol):
+    """A record batch of a pack, as far as pixels go."""
+
+    def column(self, name: str) -> pa.FixedSizeBinaryArray:
+        """Give the column."""
+        ...
+
+
+class _Source(Protocol):
+    """Where the pixels of a pack's chips come from."""
+
+    def read(self, chip: int, out: NDArray[np.uint8]) -> None:
+        """Fill `out`, shape (bytes,), with one chip."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pack:
+    """The chips of one scene; the file is closed with the last reference."""
+
+    path: Path
+    header: PackHeader
+    chip_ids: tuple[str, ...]
+    latlon: NDArray[np.float64]
+    """Centre of each chip, shape (chips, 2): latitude and longitude in degrees."""
+    cloud_fraction: NDArray[np.float32]
+    """Shape (chips,), in [0, 1]."""
+    facts: NDArray[np.float32]
+    """FACTS of each band, shape (facts, bands); NaN where unknown."""
+    time: np.datetime64
+    """Acquisition in UTC, microseconds."""
+    source: _Source
+
+    @classmethod
+    def open(cls, path: Path, *, size: int) -> Self:
+        """Open a pack.
+
+        Args:
+            path: The Arrow IPC file.
+            size: Bytes that the manifest says the file has.
+
+        Raises:
+            PackError: The file is not there, has another size, or is not a chip pack.
+        """
+        try:
+            return cls._open(path, size=size)
+        except (OSError, pa.ArrowException) as err:
+            raise PackError(
+                f"{path} cannot be read as a chip pack ({err}); stage its megabatch again"
+            ) from err
+
+    @classmethod
+    def _open(cls, path: Path, *, size: int) -> Self:
+        found = path.stat().st_size
+        if found != size:
+            raise PackError(
+                f"{path} has {found} bytes where the manifest says {size}; "
+                "stage its megabatch again"
+            )
+        with pa.memory_map(str(path)) as mapped:
+            whole = mapped.read_buffer(size)
+            reader = ipc.open_file(whole)
+            header = read_header(reader.schema, where=str(path))
+            if not reader.schema.equals(pack_schema(header)):
+                raise PackError(
+                    f"{path} has columns that do not fit its header; stage its megabatch again"
+                )
+            rows = _Rows.read(whole)
+            source = _source(path, reader, whole=whole, rows=rows)
+        return cls(
+            path=path,
+            header=header,
+            chip_ids=rows.chip_ids,
+            latlon=rows.latlon,
+            cloud_fraction=rows.cloud_fraction,
+            facts=_facts(header.bands),
+            time=np.datetime64(header.datetime.astimezone(UTC).replace(tzinfo=None), "us"),
+            source=source,
+        )
+
+    def __len__(self) -> int:
+        """Count the chips."""
+        return len(self.chip_ids)
+
+    def about(self, chip: int) -> About:
+        """Tell what is known of a chip, by its row number."""
+        return About(
+            chip_id=self.chip_ids[chip],
+            latlon=self.latlon[chip],
+            cloud_fraction=self.cloud_fraction[chip],
+            facts=self.facts,
+            time=self.time,
+        )
+
+    def read(self, chip: int, out: NDArray[np.uint8]) -> None:
+        """Copy the pixels of one chip.
+
+        Args:
+            chip: Index of the chip: its row number in the file.
+            out: Where the bytes go, shape (header.chip_bytes,), contiguous.
+
+        Raises:
+            PackError: There is no such chip, or its bytes cannot be read.
+        """
+        if not 0 <= chip < len(self):
+            raise PackError(f"{self.path} has {len(self)} chips, there is none at index {chip}")
+        try:
+            self.source.read(chip, out)
+        except (OSError, EOFError, pa.ArrowException) as err:
+            raise PackError(
+                f"chip {self.chip_ids[chip]} cannot be read from {self.path} ({err}); "
+                "stage its megabatch again"
+            ) from err
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """The small columns of a pack, copied out of the file."""
+
+    chip_ids: tuple[str, ...]
+    latlon: NDArray[np.float64]
+    cloud_fraction: NDArray[np.float32]
+    firsts: NDArray[np.int64]
+    """First chip of each record batch."""
+
+    @classmethod
+    def read(cls, whole: pa.Buffer) -> Self:
+        """Read them without touching a pixel, compressed or not."""
+        wanted = ipc.IpcReadOptions(included_fields=[0, 3, 4, 5])
+        reader = ipc.open_file(whole, options=wanted)
+        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+        table = pa.Table.from_batches(batches)
+        lengths = [0, *(batch.num_rows for batch in batches)]
+        return cls(
+            chip_ids=tuple(cast("list[str]", table.column("chip_id").to_pylist())),
+            latlon=np.column_stack([table.column("lat"), table.column("lon")]),
+            cloud_fraction=np.array(table.column("cloud_fraction"), np.float32),
+            firsts=np.cumsum(lengths, dtype=np.int64)[:-1],
+        )
+
+
+class _Plain:
+    """Pixels that lie in the file as they are: one contiguous read a chip."""
+
+    def __init__(self, path: Path, starts: NDArray[np.int64]) -> None:
+        self._starts = starts  # first byte of each chip in the file
+        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._file)
+
+    def read(self, chip: int, out: NDArray[np.uint8]) -> None:
+        left = out.data
+        at = int(self._starts[chip])
+        while left:
+            got = os.preadv(self._file, [left], at)
+            if not got:
+                raise EOFError(f"the file ends {len(left)} bytes too early")
+            left, at = left[got:], at + got
+
+
+class _Compressed:
+    """Pixels that Arrow decompresses, a whole record batch at a time."""
+
+    def __init__(self, path: Path, firsts: NDArray[np.int64]) -> None:
+        self._firsts = firsts
+        self._reader = ipc.open_file(pa.memory_map(str(path)))
+
+    def read(self, chip: int, out: NDArray[np.uint8]) -> None:
+        number = int(np.searchsorted(self._firsts, chip, side="right")) - 1
+        out[:] = _pixels(self._reader, number)[chip - int(self._firsts[number])]
+
+
+def _source(
+    path: Path, reader: ipc.RecordBatchFileReader, *, whole: pa.Buffer, rows: _Rows
+) -> _Source:
+    """Find where each chip's pixels lie in the file; compressed ones lie nowhere as they are."""
+    starts: list[NDArray[np.int64]] = []
+    for number in range(reader.num_record_batches):
+        pixels = _pixels(reader, number)
+        start = pixels.ctypes.data - whole.address
+        if not 0 <= start <= whole.size - pixels.nbytes:
+            return _Compressed(path, rows.firsts)
+        starts.append(start + np.arange(len(pixels)) * pixels.shape[1])
+    return _Plain(path, np.concatenate(starts))
+
+
+def _pixels(reader: ipc.RecordBatchFileReader, number: int) -> NDArray[np.uint8]:
+    """View the pixels of one record batch, shape (chips, bytes)."""
+    batch = cast("_Columns", reader.get_batch(number))
+    return decode_pixels(batch.column("pixels"))
+
+
+def _facts(bands: tuple[PackBand, ...]) -> NDArray[np.float32]:
+    """Tabulate FACTS, shape (facts, bands); None becomes NaN."""
+    rows = [[cast("float | None", getattr(band, fact)) for band in bands] for fact in FACTS]
+    return np.array(rows, np.float32)

@@ -1,0 +1,137 @@
+"""What a rank has consumed, and what may be reported of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from chipmill.errors import RequestError
+from chipmill.formats.plan import Plan
+from chipmill.model.megabatch import megabatch_id
+from chipmill.train.batch import BatchFacts, Position
+from chipmill.train.notify import Completion, Notifier
+from chipmill.train.state import State, read_state
+
+
+@dataclass(eq=False, kw_only=True)
+class Progress:
+    """Moves forward by consumed batches; reports each megabatch once it lies behind."""
+
+    plan: Plan
+    notify: Notifier | None
+    position: Position = field(init=False)
+    manifest: str | None = field(init=False, default=None)
+    """Digest of the manifest that `position` counts in, where it is known."""
+    _held: list[int] = field(init=False, default_factory=list[int])
+    """Consumed megabatches that are not reported yet."""
+    _saved: Position = field(init=False)
+    """The position of the last durable checkpoint."""
+    _checkpoint: str | None = field(init=False, default=None)
+    _minibatches: int = field(init=False, default=0)
+    _chips: int = field(init=False, default=0)
+    _megabatches: int = field(init=False, default=0)
+    _stalls: dict[int, float] = field(init=False, default_factory=dict[int, float])
+
+    def __post_init__(self) -> None:
+        """Stand at the beginning of the plan."""
+        self.position = self._saved = Position(self.plan.epoch, 0, 0)
+
+    def consume(self, batch: BatchFacts) -> None:
+        """Count a batch as consumed, with all that lie before it; a second time changes nothing.
+
+        Raises:
+            RequestError: The batch is of another plan.
+            NotifyError: The receiver has refused an earlier message.
+        """
+        self.check(batch)
+        if batch.after <= self.position:
+            return
+        self._minibatches += 1
+        self._chips += len(batch)
+        at = batch.position.megabatch
+        # Workers wait for the same megabatch at the same time: the longest wait is the stall.
+        self._stalls[at] = max(self._stalls.get(at, 0.0), batch.stalled)
+        self.manifest = batch.manifest
+        self.move(batch.after)
+
+    def move(self, after: Position) -> None:
+        """Stand at `after`, if that is further, and report what may be reported.
+
+        Raises:
+            NotifyError: The receiver has refused an earlier message.
+        """
+        if after > self.position:
+            passed = range(self.position.megabatch, after.megabatch)
+            self._held.extend(passed)
+            self._megabatches += len(passed)
+            self.position = after
+            self._report()
+
+    def save(self, state: Mapping[str, object], *, name: str | None) -> None:
+        """Take note that a checkpoint with this state is durable.
+
+        Raises:
+            RequestError: The state is not one of this plan.
+            NotifyError: The receiver has refused an earlier message.
+        """
+        found = read_state(state, plan=self.plan)
+        if found.position >= self._saved:
+            self._saved, self._checkpoint = found.position, name
+        self._report()
+
+    def resume(self, state: State) -> None:
+        """Stand where a checkpoint stood, and report again what lies before it.
+
+        The process may have died between the checkpoint and the report; a report that was heard
+        already changes nothing at the receiver.
+
+        Raises:
+            NotifyError: The receiver has refused an earlier message.
+        """
+        self.position = self._saved = state.position
+        self.manifest, self._checkpoint = state.manifest, None
+        self._held.clear()
+        if self.notify is not None:
+            self.notify.repeat([self._completion(number) for number in range(state.megabatch)])
+
+    def check(self, batch: BatchFacts) -> None:
+        """Refuse a batch of another dataset.
+
+        Raises:
+            RequestError: The batch is of another plan.
+        """
+        if (batch.plan, batch.position.epoch) != (self.plan.plan, self.plan.epoch):
+            raise RequestError(
+                f"a batch of plan {batch.plan} was given to the dataset of plan {self.plan.plan}; "
+                "give each batch to the dataset that it came from"
+            )
+
+    def stats(self) -> dict[str, float]:
+        """Sum up, for a training log."""
+        return {
+            "minibatches": self._minibatches,
+            "chips": self._chips,
+            "megabatches": self._megabatches,
+            "stall_seconds": sum(self._stalls.values()),
+            "megabatch": self.position.megabatch,
+            "minibatch": self.position.minibatch,
+        }
+
+    def _report(self) -> None:
+        """Report the held megabatches in order, as far as checkpoints allow."""
+        if self.notify is None:
+            self._held.clear()
+            return
+        while self._held:
+            number = self._held[0]
+            if self.notify.wait_for_checkpoint and number >= self._saved.megabatch:
+                return
+            self.notify.completed(self._completion(number))
+            del self._held[0]
+
+    def _completion(self, number: int) -> Completion:
+        """Tell what there is to report of a consumed megabatch."""
+        return Completion(
+            megabatch=megabatch_id(self.plan.plan, number),
+            epoch=self.plan.epoch,
+            minibatches=self.plan.megabatches[number].minibatches,
+            checkpoint=self._checkpoint,
+        )

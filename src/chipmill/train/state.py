@@ -1,0 +1,76 @@
+"""Where a training run stands in its plan, as a checkpoint keeps it."""
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+
+from chipmill.errors import RequestError
+from chipmill.formats.plan import Plan
+from chipmill.model.order import ORDER_VERSION
+from chipmill.train.batch import Position
+
+
+class State(BaseModel):
+    """A position by consumed minibatches; the same on all ranks and for every world size."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    plan: str
+    order_version: int
+    epoch: NonNegativeInt
+    megabatch: NonNegativeInt
+    """Number of the megabatch; the number of megabatches once the plan is consumed."""
+    minibatch: NonNegativeInt
+    """The next minibatch."""
+    manifest: str | None
+    """Digest of the megabatch's manifest, where one of its minibatches is consumed."""
+
+    @property
+    def position(self) -> Position:
+        """Where the next minibatch is."""
+        return Position(self.epoch, self.megabatch, self.minibatch)
+
+
+def state_at(plan: str, position: Position, *, manifest: str | None) -> dict[str, object]:
+    """Write a state for a checkpoint: plain text and numbers only."""
+    return State(
+        plan=plan,
+        order_version=ORDER_VERSION,
+        epoch=position.epoch,
+        megabatch=position.megabatch,
+        minibatch=position.minibatch,
+        manifest=manifest if position.minibatch else None,
+    ).model_dump()
+
+
+def read_state(state: Mapping[str, object], *, plan: Plan) -> State:
+    """Read a state from a checkpoint.
+
+    Raises:
+        RequestError: It is no state, or of another plan, epoch or version of the order.
+    """
+    try:
+        found = State.model_validate(dict(state))
+    except ValidationError as err:
+        first = err.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RequestError(
+            f"the loader's state is not usable: {where}: {first['msg']}; "
+            "give what state_dict() or state_after() gave"
+        ) from err
+    if (found.plan, found.epoch) != (plan.plan, plan.epoch):
+        raise RequestError(
+            f"the loader's state is of plan {found.plan}, epoch {found.epoch}, and this dataset of "
+            f"plan {plan.plan}, epoch {plan.epoch}; open the dataset of the state's plan"
+        )
+    if found.order_version != ORDER_VERSION:
+        raise RequestError(
+            f"the loader's state counts in order {found.order_version} and this version of "
+            f"chipmill makes order {ORDER_VERSION}; go on with the version that began the run"
+        )
+    if found.megabatch > len(plan.megabatches):
+        raise RequestError(
+            f"the loader's state is at megabatch {found.megabatch} of a plan of "
+            f"{len(plan.megabatches)}; the checkpoint is damaged, take an earlier one"
+        )
+    return found

@@ -1,0 +1,416 @@
+"""Reports reach the real receiver and its ledger, through everything that can come between."""
+
+import pickle
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+pytest.importorskip("sqlalchemy")  # the training side alone is installed without the receiver
+pytest.importorskip("fastapi")
+import uvicorn
+
+from chipmill.errors import NotifyError, RequestError, TransientError
+from chipmill.io.ledger import Ledger
+from chipmill.model.megabatch import State, megabatch_id
+from chipmill.service.keys import run_key
+from chipmill.service.receiver import create_app
+from chipmill.train import ChipDataset, Notifier
+from chipmill.train.notify import Completion
+from chipmill.train.post import Backoff
+
+PLAN = "0123456789abcdef"
+MASTER = bytes(range(32))
+QUICK = Backoff(first=0.02, longest=0.2)
+FIRST = Completion(megabatch=megabatch_id(PLAN, 0), epoch=2, minibatches=9)
+
+
+@dataclass
+class Desk:
+    """A port on which a receiver may listen, and its ledger with three staged megabatches."""
+
+    port: int
+    ledger: Ledger
+    database: Path
+
+    @property
+    def url(self) -> str:
+        """Where the receiver is, when it is up."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @contextmanager
+    def up(self) -> Generator[None]:
+        """Serve the receiver by uvicorn."""
+        app = create_app(self.ledger, [MASTER])
+        config = uvicorn.Config(app, port=self.port, log_config=None, access_log=False, ws="none")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        try:
+            wait_until(lambda: server.started or not thread.is_alive())
+            yield
+        finally:
+            server.should_exit = True
+            thread.join()
+
+    def states(self) -> list[State]:
+        """Give the states of all megabatches in order."""
+        return [row.state for row in self.ledger.megabatches(PLAN)]
+
+
+def wait_until(true: Callable[[], object], *, seconds: float = 10.0) -> None:
+    """Wait for something that another thread does."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    """Give a ledger with the plan staged, and a free port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = int(listener.getsockname()[1])
+    database = tmp_path / "ledger.db"
+    with Ledger.open(f"sqlite:///{database}", patience=0.1) as ledger:
+        ledger.register_plan(PLAN, "{}", needs=[10, 10, 10])
+        for number in range(3):
+            fence = ledger.claim_staging(megabatch_id(PLAN, number), budget=100, worker="w")
+            ledger.ready(megabatch_id(PLAN, number), fence, size=10)
+        yield Desk(port, ledger, database)
+
+
+def notifier(
+    desk: Desk,
+    spool: Path,
+    *,
+    key: bytes = b"",
+    attempt: int = 1,
+    rank: int = 0,
+    world: int = 1,
+    held: bool = False,
+) -> Notifier:
+    """Make a notifier that tries often."""
+    return Notifier(
+        desk.url,
+        run="run",
+        attempt=attempt,
+        key=key or run_key(MASTER, "run"),
+        rank=rank,
+        world_size=world,
+        spool=spool,
+        wait_for_checkpoint=held,
+        backoff=QUICK,
+    )
+
+
+def opened(root: Path, notify: Notifier) -> ChipDataset:
+    """Open the staged plan as the notifier's rank."""
+    return ChipDataset(
+        root / "archive",
+        plan=PLAN,
+        fast=root / "fast",
+        rank=notify.rank,
+        world_size=notify.world_size,
+        notify=notify,
+        wait_seconds=0,
+        as_torch=False,
+    )
+
+
+def spooled(spool: Path) -> list[Path]:
+    """List the messages that have not arrived."""
+    return sorted(spool.glob("run/rank-*/*.json"))
+
+
+def test_an_epoch_of_two_ranks_completes_all_megabatches(
+    staged: Path, desk: Desk, tmp_path: Path
+) -> None:
+    """The whole way: the loops iterate, and the ledger asks for the cleanup of each megabatch."""
+    with desk.up():
+        ranks = [notifier(desk, tmp_path / "spool", rank=rank, world=2) for rank in (0, 1)]
+        for notify in ranks:
+            notify.begin(PLAN)
+        for notify in ranks:
+            assert desk.states() == [State.IN_USE] * 3
+            with notify:
+                assert len(list(opened(staged, notify))) > 3
+        assert desk.states() == [State.COMPLETE] * 3
+    assert [row.kind for row in desk.ledger.pending()] == ["stage", "cleanup", "cleanup", "cleanup"]
+    assert spooled(tmp_path / "spool") == []
+
+
+def test_a_broken_loop_reports_nothing_of_its_megabatch(
+    staged: Path, desk: Desk, tmp_path: Path
+) -> None:
+    """G7: neither a break nor an exception completes what was being trained on."""
+    with desk.up(), notifier(desk, tmp_path / "spool") as notify:
+        notify.begin(PLAN)
+        dataset = opened(staged, notify)
+        last = dataset.minibatches_of(0) - 1
+        for batch in dataset:
+            if batch.position.minibatch == last:
+                break
+        with suppress(ZeroDivisionError):
+            for batch in dataset:
+                assert batch.position == (2, 0, last)
+                raise ZeroDivisionError
+        notify.close()
+        assert desk.states() == [State.IN_USE] * 3
+
+
+def test_a_megabatch_is_held_back_until_a_checkpoint_lies_beyond(
+    staged: Path, desk: Desk, tmp_path: Path
+) -> None:
+    """G7: data that the last checkpoint still needs must not be deleted."""
+    spool = tmp_path / "spool"
+    with desk.up(), notifier(desk, spool, held=True) as notify:
+        notify.begin(PLAN)
+        dataset = opened(staged, notify)
+        within: dict[str, object] = {}
+        for batch in dataset:
+            if batch.position.megabatch == 0:
+                within = dataset.state_after(batch) if not batch.position.minibatch else within
+            elif batch.position.minibatch == 1:
+                assert spooled(spool) == []
+                assert desk.states() == [State.IN_USE] * 3
+                dataset.checkpoint_saved(within)
+                assert spooled(spool) == []
+                dataset.checkpoint_saved(dataset.state_dict(), name="s3://bucket/step-9")
+                break
+        notify.close()
+        assert desk.states() == [State.COMPLETE, State.IN_USE, State.IN_USE]
+
+
+def test_each_checkpoint_releases_what_lies_before_it(
+    staged: Path, desk: Desk, tmp_path: Path
+) -> None:
+    """G7: rare checkpoints hold several megabatches; one that is older than another frees none."""
+    with desk.up(), notifier(desk, tmp_path / "spool", held=True) as notify:
+        notify.begin(PLAN)
+        dataset = opened(staged, notify)
+        start = dataset.state_dict()
+        assert list(dataset)
+        for behind, then in ((1, 1), (0, 1), (2, 2)):
+            dataset.checkpoint_saved({**start, "megabatch": behind})
+            wait_until(lambda: not spooled(tmp_path / "spool"))
+            complete = [state is State.COMPLETE for state in desk.states()]
+            assert complete == [number < then for number in range(3)]
+
+
+def test_only_the_parent_process_reports(staged: Path, desk: Desk, tmp_path: Path) -> None:
+    """A worker process gets the dataset without the notifier: it cannot know what is consumed."""
+    with notifier(desk, tmp_path / "spool") as notify:
+        copy = pickle.loads(pickle.dumps(opened(staged, notify)))  # noqa: S301 - our own bytes
+        assert list(copy)
+        assert spooled(tmp_path / "spool") == []
+
+
+def test_a_report_waits_for_a_receiver_that_is_down(
+    staged: Path, desk: Desk, tmp_path: Path
+) -> None:
+    """Training does not notice that the receiver is away; the report comes when it is back."""
+    desk.ledger.begin_run("run", attempt=1, world=1, plan=PLAN)
+    notify = notifier(desk, tmp_path / "spool")
+    assert list(opened(staged, notify))
+    assert len(spooled(tmp_path / "spool")) == 3
+    with pytest.raises(TransientError, match=r"3 reports .* within 0 s; they stay in"):
+        notify.close(0.1)
+    with desk.up(), notifier(desk, tmp_path / "spool"):
+        pass
+    assert desk.states() == [State.COMPLETE] * 3
+
+
+def test_a_receiver_that_comes_up_in_time_gets_the_report(desk: Desk, tmp_path: Path) -> None:
+    """Within one process too: the thread tries on, and close waits for it."""
+    desk.ledger.begin_run("run", attempt=1, world=1, plan=PLAN)
+    with notifier(desk, tmp_path / "spool") as notify:
+        notify.completed(FIRST)
+        notify.completed(FIRST)
+        time.sleep(0.1)
+        with desk.up():
+            notify.close()
+    assert desk.states()[0] is State.COMPLETE
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from chipmill.train.notify import Completion, Notifier
+url, spool, megabatch = sys.argv[1:]
+notify = Notifier(url, run="run", key=bytes(32), rank=0, world_size=1, spool=Path(spool))
+notify.completed(Completion(megabatch=megabatch, epoch=2, minibatches=9))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_process_leaves_its_report_for_the_next(desk: Desk, tmp_path: Path) -> None:
+    """What `completed` has taken is durable: kill -9 does not lose it."""
+    desk.ledger.begin_run("run", attempt=1, world=1, plan=PLAN)
+    command = [sys.executable, "-c", KILLED, desk.url, str(tmp_path / "spool"), FIRST.megabatch]
+    assert subprocess.run(command, check=False, timeout=60).returncode == -9
+    assert len(spooled(tmp_path / "spool")) == 1
+    with desk.up(), notifier(desk, tmp_path / "spool"):
+        pass
+    assert desk.states()[0] is State.COMPLETE
+    assert spooled(tmp_path / "spool") == []
+
+
+def test_a_new_attempt_reports_by_its_checkpoint(staged: Path, desk: Desk, tmp_path: Path) -> None:
+    """The last attempt's words count no more; the state says again what lies behind it."""
+    spool = tmp_path / "spool"
+    desk.ledger.begin_run("run", attempt=1, world=1, plan=PLAN)
+    dead = notifier(desk, spool, held=True)
+    dataset = opened(staged, dead)
+    assert list(dataset)
+    state = {**dataset.state_dict(), "megabatch": 2}
+    dataset.checkpoint_saved({**state, "megabatch": 1})
+    with pytest.raises(TransientError):
+        dead.close(0)
+    assert [path.name[0] for path in spooled(spool)] == ["1"]
+    with desk.up(), notifier(desk, spool, attempt=2) as notify:
+        assert spooled(spool) == []
+        notify.begin(PLAN)
+        resumed = opened(staged, notify)
+        resumed.load_state_dict(state)
+        wait_until(lambda: desk.states()[:2] == [State.COMPLETE] * 2)
+        assert desk.states()[2] is State.IN_USE
+        assert list(resumed)
+    assert desk.states() == [State.COMPLETE] * 3
+
+
+def test_a_repeat_waits_until_the_megabatch_is_in_use(desk: Desk, tmp_path: Path) -> None:
+    """A ledger that stages from the start frees what the run has behind it, once it may."""
+    with desk.up(), notifier(desk, tmp_path / "spool") as notify:
+        notify.repeat([FIRST])
+        time.sleep(0.1)
+        assert desk.states()[0] is State.READY
+        notify.begin(PLAN)
+        wait_until(lambda: desk.states()[0] is State.COMPLETE)
+
+
+def test_newer_repeats_replace_older_ones(desk: Desk, tmp_path: Path) -> None:
+    """A run that goes back further needs again what it had behind it a moment ago."""
+    with desk.up(), notifier(desk, tmp_path / "spool") as notify:
+        notify.repeat([FIRST])
+        time.sleep(0.05)
+        notify.repeat([])
+        time.sleep(0.05)
+        notify.begin(PLAN)
+        time.sleep(0.3)
+        assert desk.states()[0] is State.IN_USE
+        notify.repeat([FIRST])
+        wait_until(lambda: desk.states()[0] is State.COMPLETE)
+
+
+def test_a_wrong_key_is_an_error_of_the_next_call(desk: Desk, tmp_path: Path) -> None:
+    """A misconfigured run learns of it; its report stays for the start with the right key."""
+    desk.ledger.begin_run("run", attempt=1, world=1, plan=PLAN)
+    with desk.up():
+        notify = notifier(desk, tmp_path / "spool", key=bytes(32))
+        with pytest.raises(NotifyError, match=r"answer 401 .*check that the key"):
+            notify.begin(PLAN)
+        notify.completed(FIRST)
+        with pytest.raises(NotifyError, match="answer 401"):
+            notify.close()
+        with pytest.raises(NotifyError, match="answer 401"):
+            notify.completed(FIRST)
+        assert len(spooled(tmp_path / "spool")) == 1
+        with notifier(desk, tmp_path / "spool"):
+            pass
+    assert desk.states()[0] is State.COMPLETE
+
+
+def test_a_zombie_is_stopped(desk: Desk, tmp_path: Path) -> None:
+    """An older attempt that lives on is told so, and frees nothing."""
+    desk.ledger.begin_run("run", attempt=2, world=1, plan=PLAN)
+    with desk.up():
+        notify = notifier(desk, tmp_path / "spool", attempt=1)
+        notify.completed(FIRST)
+        with pytest.raises(NotifyError, match=r"zombie.*its own attempt number"):
+            notify.close()
+    assert desk.states()[0] is State.IN_USE
+
+
+def test_beginning_needs_a_receiver(desk: Desk, tmp_path: Path) -> None:
+    """Rank 0 finds out at the start that nobody listens; the other ranks say nothing."""
+    with pytest.raises(TransientError, match=r"no answer .*is the receiver up"):
+        notifier(desk, tmp_path / "spool").begin(PLAN, patience=0.1)
+    notifier(desk, tmp_path / "spool", rank=1, world=2).begin(PLAN)
+    with desk.up(), pytest.raises(NotifyError, match="answer 404"):
+        notifier(desk, tmp_path / "spool").begin("f" * 16)
+
+
+def test_a_locked_ledger_is_tried_again(desk: Desk, tmp_path: Path) -> None:
+    """503 is not a refusal; the pause that the receiver asks for is kept within our longest."""
+    desk.ledger.begin_run("run", attempt=1, world=1, plan=PLAN)
+    lock = sqlite3.connect(desk.database, isolation_level=None)
+    lock.execute("BEGIN EXCLUSIVE")
+    with desk.up(), notifier(desk, tmp_path / "spool") as notify:
+        notify.completed(FIRST)
+        with pytest.raises(TransientError):
+            notify.begin(PLAN, patience=0.1)
+        lock.execute("ROLLBACK")
+        lock.close()
+        notify.close()
+    assert desk.states()[0] is State.COMPLETE
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"receiver_url": "127.0.0.1:8787"}, "not the URL"),
+        ({"run": "a run"}, "run name 'a run'"),
+        ({"attempt": 0}, "attempt 0"),
+        ({"rank": 2}, "rank 2 of 2"),
+    ],
+)
+def test_facts_that_no_receiver_accepts_are_refused(
+    tmp_path: Path, change: dict[str, object], said: str
+) -> None:
+    """A mistake of the start shows at the start, not after the first megabatch."""
+    facts: dict[str, object] = {"receiver_url": "http://127.0.0.1:1", "run": "run", "attempt": 1}
+    facts |= {"key": bytes(32), "rank": 0, "world_size": 2, "spool": tmp_path}
+    with pytest.raises(RequestError, match=said):
+        Notifier(**facts | change)  # pyright: ignore[reportArgumentType]
+
+
+def test_dataset_and_notifier_are_of_one_rank(staged: Path, desk: Desk, tmp_path: Path) -> None:
+    """Reports in another rank's name would free data that this rank still reads."""
+    notify = notifier(desk, tmp_path / "spool", rank=1, world=2)
+    with pytest.raises(RequestError, match="give both the same"):
+        ChipDataset(staged / "archive", plan=PLAN, fast=staged / "fast", notify=notify)
+    notify.close()
+
+
+def test_a_spool_that_cannot_be_written_says_so(desk: Desk, tmp_path: Path) -> None:
+    """A report that is not durable is not taken: the loop learns of it at once."""
+    (tmp_path / "spool").write_text("a file is in the way")
+    notify = notifier(desk, tmp_path / "spool")
+    with pytest.raises(TransientError, match=r"spool .*run/rank-0 cannot be used"):
+        notify.completed(FIRST)
+    notify.close()
+
+
+def test_a_key_is_not_shown(desk: Desk, tmp_path: Path) -> None:
+    """Logs print objects; a key must not be in them."""
+    with notifier(desk, tmp_path / "spool", key=b"k" * 32) as notify:
+        assert "kkkk" not in repr(notify)
+
+
+@given(tries=st.integers(0, 10**6), asked=st.floats(0, 10**9))
+def test_pauses_grow_to_a_limit(tries: int, asked: float) -> None:
+    """Full jitter: between 0 and the exponential, at least what the receiver asks, never more."""
+    backoff = Backoff(first=1.0, longest=300.0)
+    assert min(asked, 300.0) <= backoff.pause(tries, at_least=asked) <= 300.0
+    assert 0 <= backoff.pause(tries) <= min(300.0, 2.0 ** min(tries, 9))

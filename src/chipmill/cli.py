@@ -85,12 +85,23 @@ def serve(
 @app.command()
 @_sentence
 def status() -> None:
-    """Show each megabatch of the ledger and the bytes that it holds."""
+    """Show the runs and megabatches of the ledger, and the bytes that they hold."""
     settings = Settings.load()
     with Ledger.open(settings.ledger) as ledger:
+        for run in ledger.runs():
+            typer.echo(f"run {run.id} reads {run.plan}: attempt {run.attempt}, {run.world} ranks")
         for row in ledger.megabatches():
             typer.echo(f"{row.id}  {row.state:<9} {row.reserved:>15,} bytes  {row.reason}".rstrip())
         typer.echo(f"{ledger.reserved():,} of {settings.budget:,} bytes are reserved")
+
+
+@app.command()
+@_sentence
+def release(run: Annotated[str, typer.Argument(help="The team's name of the run.")]) -> None:
+    """Stop waiting for the reports of a training run that is over or dead."""
+    with Ledger.open(Settings.load().ledger) as ledger:
+        for megabatch in ledger.release_run(run):
+            typer.echo(f"{megabatch} is complete")
 
 
 @app.command()

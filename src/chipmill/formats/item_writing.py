@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
+from chipmill.formats import layout
 from chipmill.formats.item_reading import Json, without_signature
 from chipmill.formats.multihash import encode_sha256
 from chipmill.formats.provenance import AssetRecord
@@ -41,6 +42,8 @@ class CopiedFile:
     href: str
     record: AssetRecord
     grid: Grid
+    bands: int
+    """How many the file has."""
     dtype: str
     nodata: float | None
     resolution: float
@@ -81,6 +84,21 @@ def write_item(copied: CopiedScene, *, version: str) -> dict[str, Any]:
         "properties": _properties(copied, version),
         "links": _links(copied),
         "assets": {asset.key: _asset(copied, asset) for asset in copied.choice.assets},
+    }
+
+
+def write_collection(sensor: Sensor) -> dict[str, Any]:
+    """Build the STAC 1.1.0 collection that the items of a sensor belong to, as JSON."""
+    everywhere = {"spatial": {"bbox": [[-180, -90, 180, 90]]}}
+    return {
+        "type": "Collection",
+        "stac_version": "1.1.0",
+        "id": sensor.name,
+        "title": sensor.title,
+        "description": f"Scenes of {sensor.title} in this archive.",
+        "license": "other",
+        "extent": {**everywhere, "temporal": {"interval": [[None, None]]}},
+        "links": [],
     }
 
 
@@ -138,7 +156,11 @@ def _links(copied: CopiedScene) -> list[dict[str, Any]]:
         for link in given
         if link.get("rel") == "self" and str(link.get("href", "")).startswith(("https:", "http:"))
     ]
-    return [*origin, *(link for link in given if link.get("rel") in ("license", "cite-as"))]
+    kept = (link for link in given if link.get("rel") in ("license", "cite-as"))
+    # STAC asks for this link wherever an item names its collection.
+    collection = f"../{layout.collection_key(copied.sensor.name).rpartition('/')[2]}"
+    ours = {"rel": "collection", "href": collection, "type": "application/json"}
+    return [ours, *origin, *kept]
 
 
 def _asset(copied: CopiedScene, asset: Asset) -> dict[str, Any]:
@@ -181,7 +203,7 @@ def _band(copied: CopiedScene, source: BandSource) -> dict[str, Any]:
     if spectral := sensor.spectral(band, copied.scene.platform):
         written["eo:center_wavelength"] = spectral.wavelength
         written["eo:full_width_half_max"] = spectral.fwhm
-    said = source.asset.bands[source.index - 1] if source.asset.bands else None
+    said = dict(enumerate(source.asset.bands, start=1)).get(source.index)
     scale = said.scale if said and said.scale is not None else sensor.scale
     offset = said.offset if said and said.offset is not None else sensor.offset
     if sensor.offset_flag and copied.properties.get(sensor.offset_flag) is True:

@@ -44,6 +44,11 @@ def item_key(collection: str, item: str) -> str:
     return f"items/{segment(collection)}/{segment(item)}.json"
 
 
+def collection_key(collection: str) -> str:
+    """Key of the STAC collection of the rewritten items, beside their folder."""
+    return f"items/{segment(collection)}.json"
+
+
 def finding_key(collection: str, item: str) -> str:
     """Key of the reason why a scene is quarantined."""
     return f"findings/{segment(collection)}/{segment(item)}.json"

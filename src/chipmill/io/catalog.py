@@ -59,7 +59,7 @@ def find_items(catalog: str, query: Query) -> Iterator[Item]:
     if urlsplit(url).path.endswith((".parquet", ".geoparquet")):
         return _matching(_geoparquet(url), query)
     match document := _json(url):
-        case {"conformsTo": _}:
+        case {"conformsTo": list()}:
             return _matching(_api(url, query), query)
         case {"type": "Catalog" | "Collection"}:
             return _matching(_static(url), query)

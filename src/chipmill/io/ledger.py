@@ -95,6 +95,10 @@ class Ledger:
         """Read the runs on one plan or on all, by name."""
         return self._do(lambda c: runs.runs(c, plan))
 
+    def now(self) -> float:
+        """Read the ledger's clock, seconds since 1970: leases end by it."""
+        return self._clock()
+
     def reserved(self) -> int:
         """Add up the bytes that all megabatches hold of the budget."""
         return self._do(reserved_bytes)

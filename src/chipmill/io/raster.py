@@ -28,9 +28,10 @@ from chipmill.model.grid import Affine, Grid
 _ALONE: Mapping[str, Any] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_PAM_ENABLED": "NO",
-    "GDAL_CACHEMAX": 256,
+    "GDAL_CACHEMAX": 2**30,
 }
-"""Open a file and nothing beside it; a block row of a 10,980 px scene stays in the cache (MB)."""
+"""Open a file and nothing beside it. The cache (bytes, of the whole process) holds a row of blocks
+of ten bands of 10,980 px for four scenes at once: chips are smaller than blocks."""
 
 MAX_PIXELS = 40_000**2
 MAX_BLOCK = 8192**2

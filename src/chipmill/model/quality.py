@@ -56,8 +56,13 @@ def nodata_mask(values: NDArray[np.generic], nodata: float | None) -> NDArray[np
     """
     if nodata is None:
         return np.zeros(values.shape[1:], np.bool_)
-    equal = np.isnan(values) if np.isnan(nodata) else np.equal(values, nodata)
-    return np.asarray(equal.all(axis=0))
+    if np.isnan(nodata):
+        return np.asarray(np.isnan(values).all(axis=0))
+    # In the file's own type: a comparison with a float would first turn every pixel into a float.
+    own = np.array(nodata).astype(values.dtype)
+    if own != nodata:
+        return np.zeros(values.shape[1:], np.bool_)
+    return np.asarray(np.equal(values, own).all(axis=0))
 
 
 def count_in_windows(mask: NDArray[np.bool_], edges: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -70,6 +75,6 @@ def count_in_windows(mask: NDArray[np.bool_], edges: NDArray[np.int64]) -> NDArr
     Returns:
         Shape (chips,).
     """
-    columns = mask.sum(axis=0, dtype=np.int64)
-    total = np.concatenate(([0], np.cumsum(columns)))
+    columns = mask.view(np.uint8).sum(axis=0, dtype=np.uint32)
+    total = np.concatenate(([0], np.cumsum(columns, dtype=np.int64)))
     return total[edges[:, 1]] - total[edges[:, 0]]

@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import stamina
 
-from chipmill.errors import MissingError, SceneError, TransientError
+from chipmill.errors import MissingError, SceneError, StoreError, TransientError
 from chipmill.formats import layout
 from chipmill.formats.item_reading import read_item, without_signature
 from chipmill.formats.multihash import Digests, decode_multihash
@@ -176,11 +177,18 @@ def _transcoded(asset: Asset, pieces: Iterable[bytes], archive: Store, key: str)
         given, made = Path(folder, "given.jp2"), Path(folder, "made.tif")
         with given.open("wb") as file:
             file.writelines(pieces)
-        # Some files have their georeference in a side-car of this name.
-        with suppress(MissingError), open_source(f"{asset.href}.aux.xml") as sidecar:
+        # Some files have their georeference in a side-car of this name. A bucket that may not be
+        # listed answers 403, not 404, for what it does not have.
+        with suppress(StoreError), open_source(_beside(asset.href)) as sidecar:
             Path(folder, "given.jp2.aux.xml").write_bytes(b"".join(sidecar.pieces))
         transcode(given, made)
         kept = Digests()
         with made.open("rb") as file:
             archive.write(key, kept.of(iter(lambda: file.read(PART_BYTES), b"")))
         return kept
+
+
+def _beside(href: str) -> str:
+    """Name the side-car of a file; a query stays behind its name."""
+    parts = urlsplit(href)
+    return urlunsplit(parts._replace(path=f"{parts.path}.aux.xml"))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chipmill.formats.pack import PackBand, PackHeader, lay_out
+from chipmill.formats.pack import PackBand, PackHeader, band_view, lay_out
 from chipmill.io.raster import Raster, open_raster
 from chipmill.io.store import Store
 from chipmill.model.archived import ArchivedBand, ArchivedScene
@@ -26,12 +26,6 @@ class _Cutter:
     ratio: Ratio
     edge: int
     """Pixels of a chip along each axis, as the pack holds them."""
-
-    def pixels(self, position: int, *, size: int, ratio: float, limit: int) -> NDArray[np.int64]:
-        """Give the band's own pixels of a chip along one axis: shape (edge,)."""
-        if self.ratio.whole and self.edge * self.ratio.whole == size:
-            return position * self.edge + np.arange(self.edge)
-        return nearest(position, size=size, ratio=ratio, limit=limit)
 
 
 def pack_header(scene: ArchivedScene, chips: ChipGrid) -> PackHeader:
@@ -95,10 +89,8 @@ def cut_chips(
         for first, last in pairwise(breaks):
             records = np.empty((last - first, header.chip_bytes), np.uint8)
             for cutter, band in zip(cutters, header.bands, strict=True):
-                cut = _cut(cutter, chips, int(rows[first]), cols[first:last])
-                little = cut.astype(np.dtype(band.dtype).newbyteorder("<"), copy=False)
-                flat = little.reshape(last - first, -1).view(np.uint8)
-                records[:, band.start : band.start + band.size] = flat
+                place = band_view(records, band)  # (chips, y, x)
+                place[...] = _cut(cutter, chips, int(rows[first]), cols[first:last])
             yield slice(first, last), records
 
 
@@ -123,13 +115,13 @@ def _cutters(
 
 def _cut(cutter: _Cutter, chips: ChipGrid, row: int, cols: NDArray[np.uint16]) -> NDArray[Any]:
     """Cut the chips of one row from one band: shape (chips, y, x)."""
-    grid = cutter.band.file.grid
-    y = cutter.pixels(row, size=chips.size, ratio=cutter.ratio.y, limit=grid.height)
-    strip = cutter.raster.rows(int(y[0]), int(y[-1]) + 1, bands=(cutter.band.index,))[0]
-    x = np.stack(
-        [
-            cutter.pixels(int(col), size=chips.size, ratio=cutter.ratio.x, limit=grid.width)
-            for col in cols
-        ]
-    )  # (chips, x)
-    return np.ascontiguousarray(strip[(y - y[0])[:, None]][:, 0][:, x].transpose(1, 0, 2))
+    edge, grid, bands = cutter.edge, cutter.band.file.grid, (cutter.band.index,)
+    if cutter.ratio.whole and edge * cutter.ratio.whole == chips.size:
+        strip = cutter.raster.rows(row * edge, (row + 1) * edge, bands=bands)[0]
+        squares = strip[:, : chips.cols * edge].reshape(edge, chips.cols, edge)
+        return squares.transpose(1, 0, 2)[cols]
+    y = nearest(row, size=chips.size, ratio=cutter.ratio.y, limit=grid.height)
+    strip = cutter.raster.rows(int(y[0]), int(y[-1]) + 1, bands=bands)[0]
+    across = {"size": chips.size, "limit": grid.width}
+    x = np.stack([nearest(int(col), ratio=cutter.ratio.x, **across) for col in cols])
+    return strip[y - y[0]][:, x].transpose(1, 0, 2)  # x has the shape (chips, x)

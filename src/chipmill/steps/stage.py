@@ -24,6 +24,7 @@ from chipmill.steps.plan import load_plan, load_scenes
 log = logging.getLogger(__name__)
 
 SCENES_AT_ONCE = 4
+_ON_FAST_STORAGE = (State.STAGING, State.READY, State.IN_USE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,15 +58,18 @@ def register(plan: Plan, ledger: Ledger, *, budget: int) -> None:
 def next_to_stage(plan: str, ledger: Ledger, *, ahead: int) -> str | None:
     """Name the megabatch that is wanted next; None while enough are staged.
 
+    One whose worker has died comes first: its lease has ended and its bytes are reserved.
+
     Args:
         plan: Its name.
         ledger: The truth about its megabatches.
         ahead: How many are kept ready beyond the one in use.
     """
-    rows = ledger.megabatches(plan)
-    staged = sum(row.state in (State.STAGING, State.READY, State.IN_USE) for row in rows)
-    planned = [row.id for row in rows if row.state is State.PLANNED]
-    return planned[0] if planned and staged <= ahead else None
+    rows, now = ledger.megabatches(plan), ledger.now()
+    dropped = [row for row in rows if row.state is State.STAGING and row.lease_until <= now]
+    held = [row for row in rows if row.state in _ON_FAST_STORAGE and row not in dropped]
+    wanted = dropped or [row for row in rows if row.state is State.PLANNED]
+    return wanted[0].id if wanted and len(held) <= ahead else None
 
 
 def stage_megabatch(

@@ -1,0 +1,1 @@
+"""Benchmarks: ratios against a physical floor in the same run, never a timed test."""

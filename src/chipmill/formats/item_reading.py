@@ -105,10 +105,11 @@ def _checksum(raw: Json) -> str | None:
 def _bands(raw: Json, properties: Json) -> tuple[AssetBand, ...]:
     """Merge `bands` (1.1), or `eo:bands` and `raster:bands` (1.0) by position.
 
+    In STAC 1.1 what the asset says holds for each of its bands that does not say otherwise.
     STAC 0.7 lists the bands in the properties, and an asset has their positions.
     """
     if raw.get("bands"):
-        return tuple(_band(band, band) for band in cast("Sequence[Json]", raw["bands"]))
+        return tuple(_band(band, {**raw, **band}) for band in cast("Sequence[Json]", raw["bands"]))
     eo = [
         cast("Json", properties["eo:bands"][band]) if isinstance(band, int) else band
         for band in cast("Sequence[Json | int]", raw.get("eo:bands") or ())

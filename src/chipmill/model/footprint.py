@@ -82,8 +82,10 @@ def polygons(corners: NDArray[np.float64]) -> NDArray[np.object_]:
         [corners[:-1, :-1], corners[1:, :-1], corners[1:, 1:], corners[:-1, 1:], corners[:-1, :-1]],
         axis=2,
     ).reshape(-1, 5, 2)
-    shapes = np.asarray(shapely.polygons(ring))
-    for chip in np.flatnonzero(crosses(corners)):
+    over = crosses(corners)
+    ring[..., 0] += 360 * (over[:, None] & (ring[..., 0] < 0))
+    shapes = np.asarray(shapely.orient_polygons(shapely.polygons(ring)))  # rows may go north
+    for chip in np.flatnonzero(over):
         shapes[chip] = antimeridian.fix_polygon(shapes[chip])
     return shapes
 

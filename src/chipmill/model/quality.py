@@ -59,7 +59,8 @@ def nodata_mask(values: NDArray[np.generic], nodata: float | None) -> NDArray[np
     if np.isnan(nodata):
         return np.asarray(np.isnan(values).all(axis=0))
     # In the file's own type: a comparison with a float would first turn every pixel into a float.
-    own = np.array(nodata).astype(values.dtype)
+    with np.errstate(invalid="ignore"):  # 1e20 in a file of bytes
+        own = np.array(nodata).astype(values.dtype)
     if own != nodata:
         return np.zeros(values.shape[1:], np.bool_)
     return np.asarray(np.equal(values, own).all(axis=0))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from chipmill.errors import BudgetError, ChipmillError, StaleFenceError
+from chipmill.errors import BudgetError, BusyError, ChipmillError, StaleFenceError
 from chipmill.formats import layout
 from chipmill.formats.manifest import Manifest, ManifestGroup, ManifestPack
 from chipmill.formats.pack import PackHeader
@@ -142,8 +142,9 @@ def stage_ahead(
                 budget=budget,
                 worker=worker,
             )
-        except BudgetError as err:
-            log.info("%s waits for space: %s", name, err)
+        except (BudgetError, BusyError) as err:
+            # No room now, or another flow run was quicker: either comes back to it.
+            log.info("%s is not staged now: %s", name, err)
             break
         staged.append(done)
     return staged

@@ -11,10 +11,10 @@ from bokeh.layouts import column, gridplot
 from bokeh.models import ColumnDataSource, Div, HoverTool, UIElement
 from bokeh.plotting import figure
 from bokeh.resources import INLINE
-from pyarrow import parquet
 
 from chipmill.formats.snapshot import Snapshot
 from chipmill.io.store import Store
+from chipmill.io.tables import read_columns
 
 COLOURS = {"usable": "#2a9d5c", "cloud": "#9aa7b4", "nodata": "#d1495b"}
 """Distinct in brightness too, for those who see colours differently."""
@@ -36,12 +36,7 @@ def index_map(
     Returns:
         A self-contained HTML page.
     """
-    table = pa.concat_tables(
-        [
-            parquet.read_table(pa.PythonFile(archive.reader(key), mode="r"), columns=_COLUMNS)
-            for key in snapshot.chip_files
-        ]
-    )
+    table = read_columns(archive, snapshot.chip_files, _COLUMNS)
     column_of_names = table["scene"].cast(pa.string())
     shown = [str(name) for name in pc.unique(column_of_names)][:scenes]
     plots: list[UIElement | None] = [

@@ -10,7 +10,6 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import parquet
 
 from chipmill.errors import RequestError
 from chipmill.formats import layout
@@ -24,6 +23,7 @@ from chipmill.formats.plan import (
 )
 from chipmill.formats.snapshot import Snapshot
 from chipmill.io.store import Store
+from chipmill.io.tables import read_columns
 from chipmill.model.deal import deal_scenes
 from chipmill.model.order import ORDER_VERSION, minibatch_order
 from chipmill.model.request import PlanRequest
@@ -51,8 +51,8 @@ def make_plan(request: PlanRequest, archive: Store) -> Plan:
     key = layout.plan_key(name)
     if archive.size(key) is not None:
         return decode_plan(archive.get(key), where=archive.href(key))
-    chips, left_out = _usable(request, _read(archive, snapshot.chip_files, _CHIP_COLUMNS))
-    scenes = _scenes(chips, _read(archive, snapshot.scene_files, _SCENE_COLUMNS))
+    chips, left_out = _usable(request, read_columns(archive, snapshot.chip_files, _CHIP_COLUMNS))
+    scenes = _scenes(chips, read_columns(archive, snapshot.scene_files, _SCENE_COLUMNS))
     if not scenes:
         raise RequestError(
             f"no chip of snapshot {snapshot.snapshot} is usable ({_words(left_out)}); allow more "
@@ -109,18 +109,10 @@ def _megabatch_size(request: PlanRequest) -> int:
     return size
 
 
+# The geometries are nine tenths of the bytes: they are not read.
 _CHIP_COLUMNS = ["scene", "collection", "row", "col", "cloud_fraction", "nodata_fraction"]
 _PLACE = ("row", "col", "cloud_fraction", "nodata_fraction")
 _SCENE_COLUMNS = ["scene", "collection", "item", "bands", "chip_bytes"]
-
-
-def _read(archive: Store, keys: tuple[str, ...], columns: list[str]) -> pa.Table:
-    """Read the named columns only: the geometries are nine tenths of the bytes."""
-    tables = [
-        parquet.read_table(pa.PythonFile(archive.reader(key), mode="r"), columns=columns)
-        for key in keys
-    ]
-    return pa.concat_tables(tables).unify_dictionaries()
 
 
 def _usable(request: PlanRequest, chips: pa.Table) -> tuple[pa.Table, dict[str, int]]:

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from pyarrow import parquet
 
 from chipmill.formats.archived_item import read_archived
 from chipmill.formats.pack import PackHeader, band_view
 from chipmill.formats.snapshot import Snapshot
 from chipmill.io.store import Store
+from chipmill.io.tables import read_columns
 from chipmill.model.grid import ChipGrid
 from chipmill.steps.cut import cut_chips, pack_header
 
@@ -74,17 +74,8 @@ def contact_sheet(
 def _by_scene(archive: Store, snapshot: Snapshot, max_cloud: float) -> list[tuple[str, pa.Table]]:
     """List the scenes that have usable chips, each with them."""
     columns = ["scene", "item_key", "row", "col", "cloud_fraction", "nodata_fraction"]
-    table = pa.concat_tables(
-        [
-            parquet.read_table(
-                pa.PythonFile(archive.reader(key), mode="r"),
-                columns=columns,
-                filters=(pc.field("cloud_fraction") <= max_cloud)
-                & (pc.field("nodata_fraction") == 0),
-            )
-            for key in snapshot.chip_files
-        ]
-    )
+    usable = (pc.field("cloud_fraction") <= max_cloud) & (pc.field("nodata_fraction") == 0)
+    table = read_columns(archive, snapshot.chip_files, columns, filters=usable)
     names = table["scene"].cast(pa.string())
     return [(str(name), table.filter(pc.equal(names, name))) for name in pc.unique(names)]
 

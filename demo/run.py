@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -156,19 +157,12 @@ def run_pipeline(prefect: Prefect, catalog: str, epoch: int) -> str:
     """Ingest the scenes, plan two megabatches of them and stage the first; gives the plan."""
     landsat = SCENES / "landsat-c2l2-sr" / "LC08_L2SP_005009_20150710_T2.json"
     requests = [
-        # A desert scene in four bands of two resolutions.
+        # A desert tile, and an alpine one on two days: a wedge without data, and clouds.
         {
             "sensor": "sentinel-2-l2a",
             "catalog": catalog,
-            "bbox": [-12, 24, -10, 26],
-            "bands": ["red", "rededge1", "nir08", "swir16"],
-        },
-        # One tile on two days: a wedge without data, and clouds.
-        {
-            "sensor": "sentinel-2-l2a",
-            "catalog": catalog,
-            "bbox": [15, 45, 17, 48],
-            "period": "2023-08-01/2023-08-31",
+            "bbox": [-20, 20, 20, 50],
+            "period": "2020-01-01/2023-12-31",
             "bands": ["blue", "green", "red"],
         },
         # An item of 2015 that was written in STAC 0.7, straight from its file.
@@ -181,7 +175,8 @@ def run_pipeline(prefect: Prefect, catalog: str, epoch: int) -> str:
     ]
     training = {
         "minibatch": 2,
-        "megabatch": 3,
+        "megabatch": 4,
+        "seed": 10,
         "few_scenes": True,
         "leftover": "spread",
         "epoch": epoch,
@@ -244,13 +239,20 @@ def ui(env: dict[str, str]) -> str:
 
 def wait_for_interrupt() -> None:
     """Wait for Ctrl-C."""
-    try:
-        while True:
-            time.sleep(3600)
-    except KeyboardInterrupt:
-        print("    stopping", flush=True)
+    while True:
+        time.sleep(3600)
+
+
+def end(_number: int, _frame: object) -> None:
+    """End as by Ctrl-C, so that everything that was started is stopped."""
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
     os.chdir(ROOT)
-    main()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, end)
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("\n    everything that was started is stopped", flush=True)

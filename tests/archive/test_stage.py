@@ -1,0 +1,291 @@
+"""Staging: within the budget, whole or not at all, and going on after a kill."""
+
+import hashlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pytest
+from pyarrow import ipc
+
+from chipmill.errors import BudgetError, BusyError, SceneError, StoreError, TransientError
+from chipmill.formats import layout
+from chipmill.formats.manifest import Manifest, decode_manifest
+from chipmill.formats.plan import Plan
+from chipmill.formats.webhook import MegabatchCompleted, MegabatchCompletedData
+from chipmill.io.fast import Folder
+from chipmill.io.ledger import LEASE, Ledger
+from chipmill.io.store import Store
+from chipmill.model.megabatch import State, megabatch_id
+from chipmill.model.request import IngestRequest, PlanRequest
+from chipmill.model.scene import SceneRef
+from chipmill.steps.merge import merge_index
+from chipmill.steps.plan import make_plan
+from chipmill.steps.remove import remove_megabatch
+from chipmill.steps.stage import Staged, register, stage_ahead, stage_megabatch
+
+Draw = Callable[..., Path]
+Ingest = Callable[[IngestRequest, Store], list[SceneRef]]
+SCENES, CHIP = 12, 16
+_STAGE = """
+import itertools, os, signal, sys, time
+from pathlib import Path
+from chipmill.io.ledger import Ledger
+from chipmill.io.store import Store
+from chipmill.steps.plan import load_plan
+from chipmill.steps.stage import stage_megabatch
+
+archive, plan, fast, ledger, budget, packs = sys.argv[1:]
+turn = itertools.count()
+
+class Dying(Store):
+    def get(self, key):
+        if key.startswith("items/") and (number := next(turn)) >= int(packs):
+            while len(list(Path(fast).rglob("[!.]*.arrow"))) < int(packs) or number > int(packs):
+                time.sleep(0.001)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().get(key)
+
+archive = Dying.open(archive)
+stage_megabatch(load_plan(archive, plan), 0, archive=archive, fast=Path(fast),
+                ledger=Ledger.open(ledger), budget=int(budget), worker="child")
+"""
+"""Stages until so many packs are whole, then kills itself where the next scene would be read."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A plan of three megabatches, and where it is staged."""
+
+    archive: Store
+    plan: Plan
+    fast: Path
+    ledger: Ledger
+
+    def stage(self, number: int, *, budget: int = 10**9, ledger: Ledger | None = None) -> Staged:
+        """Stage one megabatch."""
+        return stage_megabatch(
+            self.plan,
+            number,
+            archive=self.archive,
+            fast=self.fast,
+            ledger=ledger or self.ledger,
+            budget=budget,
+            worker="test",
+        )
+
+    def ahead(self, *, budget: int, ahead: int = 9) -> list[str]:
+        """Stage as far as the budget goes; gives the names."""
+        staged = stage_ahead(
+            self.plan.plan,
+            archive=self.archive,
+            fast=self.fast,
+            ledger=self.ledger,
+            budget=budget,
+            worker="test",
+            ahead=ahead,
+        )
+        return [done.megabatch for done in staged]
+
+    def report(self, number: int) -> None:
+        """Report a megabatch as a run of one rank does."""
+        data = MegabatchCompletedData(
+            megabatch=megabatch_id(self.plan.plan, number),
+            run="run",
+            attempt=1,
+            rank=0,
+            world=1,
+            epoch=0,
+            minibatches=1,
+        )
+        message = MegabatchCompleted(timestamp=datetime.now(UTC), data=data)
+        self.ledger.complete(f"m{number}", message.model_dump_json().encode(), message=message)
+
+    def states(self) -> list[State]:
+        """Read the states of all megabatches."""
+        return [row.state for row in self.ledger.megabatches(self.plan.plan)]
+
+    def folder(self, number: int = 0) -> Path:
+        """Name the folder of a megabatch."""
+        return self.fast / layout.megabatch_folder(self.plan.plan, number)
+
+    def manifest(self, number: int = 0) -> Manifest:
+        """Read a manifest."""
+        path = self.folder(number) / layout.MANIFEST
+        return decode_manifest(path.read_bytes(), where=str(path))
+
+    def on_disk(self) -> int:
+        """Add up the bytes that lie on fast storage."""
+        return sum(path.stat().st_size for path in self.fast.rglob("*") if path.is_file())
+
+
+@pytest.fixture(scope="session")
+def planned(
+    draw: Draw, ingest: Ingest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Store, Plan]:
+    """Make an archive of twelve small scenes and plan three megabatches of four."""
+    folder = tmp_path_factory.mktemp("planned")
+    archive = Store.open((folder / "archive").as_uri())
+    random = np.random.default_rng(3)
+    for number in range(SCENES):
+        layers = {
+            "red": (random.integers(1, 9, (96, 96)).astype(np.uint16), 10.0, 0.0),
+            "scl": (np.full((48, 48), 4, np.uint8), 20.0, None),
+        }
+        path = draw(folder / "source", layers, item=f"s{number:02d}")
+        request = IngestRequest(sensor="sentinel-2-l2a", catalog=str(path), bands=("red",))
+        ingest(request.model_copy(update={"chip_size": CHIP}), archive)
+    merge_index(archive, chip_size=CHIP)
+    request = PlanRequest(minibatch=2, megabatch=4, chip_size=CHIP, few_scenes=True)
+    return archive, make_plan(request, archive)
+
+
+@pytest.fixture
+def site(planned: tuple[Store, Plan], ledger: Ledger, tmp_path: Path) -> Site:
+    """Give a plan of which nothing is staged yet."""
+    site = Site(*planned, tmp_path / "fast", ledger)
+    register(site.plan, ledger, budget=10**9)
+    return site
+
+
+def test_what_is_staged_is_whole(site: Site) -> None:
+    """The manifest names every file with its size and digest; nothing else lies there."""
+    staged = site.stage(0)
+    manifest = site.manifest()
+    files = {pack.file: pack for pack in manifest.packs}
+    assert {path.name for path in site.folder().iterdir()} == {*files, layout.MANIFEST}
+    for name, pack in files.items():
+        data = (site.folder() / name).read_bytes()
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (pack.size, pack.sha256)
+        assert ipc.open_file(str(site.folder() / name)).read_all().num_rows == pack.chips
+    assert sum(pack.chips for pack in manifest.packs) == staged.chips
+    assert staged.size == site.on_disk() <= site.plan.megabatches[0].size
+    assert site.states() == [State.READY, State.PLANNED, State.PLANNED]
+
+
+def test_a_megabatch_is_staged_once(site: Site) -> None:
+    """Two workers at once, or one again: the second is told, and touches nothing."""
+    site.stage(0)
+    before = {path: path.stat().st_mtime_ns for path in site.folder().iterdir()}
+    with pytest.raises(BusyError):
+        site.stage(0)
+    assert {path: path.stat().st_mtime_ns for path in site.folder().iterdir()} == before
+
+
+def test_a_budget_under_the_largest_megabatch_is_refused(site: Site) -> None:
+    """It could never be staged; the message has both numbers and what to change."""
+    largest = max(part.size for part in site.plan.megabatches)
+    said = f"needs {largest:,} bytes, the budget of fast storage is {largest - 1:,}"
+    with pytest.raises(BudgetError, match=said):
+        site.ahead(budget=largest - 1)
+    assert site.on_disk() == 0
+
+
+def test_the_budget_is_never_exceeded(site: Site) -> None:
+    """Staged as far as it goes; reported, removed, staged on: to the end, and always within."""
+    budget = max(part.size for part in site.plan.megabatches)
+    site.ledger.begin_run("run", attempt=1, world=1, plan=site.plan.plan)
+    staged = site.ahead(budget=budget)
+    for number in range(3):
+        assert len(staged) == number + 1
+        assert site.on_disk() <= site.ledger.reserved() <= budget
+        with pytest.raises(BusyError):
+            remove_megabatch(staged[number], fast=site.fast, ledger=site.ledger, worker="test")
+        site.report(number)
+        remove_megabatch(staged[number], fast=site.fast, ledger=site.ledger, worker="test")
+        staged += site.ahead(budget=budget)
+    assert staged == [megabatch_id(site.plan.plan, number) for number in range(3)]
+    assert site.states() == [State.REMOVED] * 3
+    assert site.on_disk() == site.ledger.reserved() == 0
+
+
+def test_only_what_is_wanted_is_staged(site: Site) -> None:
+    """One ahead of the one in use: room is kept for other plans."""
+    assert len(site.ahead(budget=10**9, ahead=1)) == 2
+    assert site.ahead(budget=10**9, ahead=1) == []
+
+
+def test_removing_twice_frees_once(site: Site) -> None:
+    """A cleanup flow that is started twice, by a webhook and by a schedule, does no harm."""
+    site.ledger.begin_run("run", attempt=1, world=1, plan=site.plan.plan)
+    staged = site.stage(0)
+    site.report(0)
+    first = remove_megabatch(staged.megabatch, fast=site.fast, ledger=site.ledger, worker="a")
+    again = remove_megabatch(staged.megabatch, fast=site.fast, ledger=site.ledger, worker="b")
+    assert first.freed > 0.9 * staged.size
+    assert again.freed == 0
+    assert not site.folder().exists()
+
+
+def test_foreign_files_are_never_removed(site: Site) -> None:
+    """Somebody keeps a file there: it stays, and the error names it."""
+    site.stage(0)
+    (site.folder() / "notes.txt").write_text("mine")
+    folder = Folder.of(site.fast, plan=site.plan.plan, number=0)
+    with pytest.raises(StoreError, match=r"notes\.txt is not chipmill's"):
+        folder.remove()
+    assert (site.folder() / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("packs", [0, 1, 3])
+def test_a_killed_stage_goes_on(site: Site, tmp_path: Path, packs: int) -> None:
+    """SIGKILL of a real process: what was whole is used, the rest made, the end the same."""
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    fast, budget = str(site.fast), str(10**9)
+    command = [sys.executable, "-c", _STAGE, site.archive.url, site.plan.plan, fast, url, budget]
+    child = subprocess.run([*command, str(packs)], check=False, timeout=60)
+    assert child.returncode == -signal.SIGKILL
+    whole = {path: path.stat().st_mtime_ns for path in site.fast.rglob("[!.]*.arrow")}
+    assert len(whole) == packs
+    (site.folder() / ".tmp-1-half.arrow").write_bytes(b"half")
+    with pytest.raises(BusyError):
+        site.stage(0)  # the lease lasts
+    with Ledger.open(url, clock=lambda: time.time() + LEASE + 1) as later:
+        site.stage(0, ledger=later)
+    assert {path: path.stat().st_mtime_ns for path in whole} == whole
+    assert list(site.folder().glob(".tmp*")) == []
+    assert site.states()[0] is State.READY
+    quiet = Site(site.archive, site.plan, tmp_path / "quiet", Ledger.open(f"{url}2"))
+    with quiet.ledger:
+        register(quiet.plan, quiet.ledger, budget=10**9)
+        quiet.stage(0)
+    assert quiet.manifest() == site.manifest()
+
+
+def test_a_damaged_scene_gives_the_bytes_back(site: Site, tmp_path: Path) -> None:
+    """One bad file must not block the budget for good; the message names it."""
+    shutil.copytree(str(site.archive.local_path("")), tmp_path / "copy")
+    archive = Store.open((tmp_path / "copy").as_uri())
+    for path in (tmp_path / "copy" / "items").rglob("s*.json"):
+        text = path.read_text().replace(site.archive.url, archive.url)
+        path.write_text(text)
+    for path in (tmp_path / "copy" / "assets").rglob("red.tif"):
+        path.write_bytes(path.read_bytes()[:900])
+    broken = Site(archive, site.plan, site.fast, site.ledger)
+    with pytest.raises(SceneError, match=r"red\.tif"):
+        broken.stage(0)
+    assert site.states()[0] is State.PLANNED
+    assert site.ledger.reserved() == 0
+    assert not site.folder().exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_an_error_of_the_moment(tmp_path: Path) -> None:
+    """ENOSPC while a file is written: it may pass, and nothing of the file stays."""
+    folder = Folder(tmp_path)
+    (tmp_path / ".tmp-1-pack.arrow").symlink_to("/dev/full")
+
+    def fill(file: BinaryIO) -> None:
+        file.write(bytes(10**6))
+
+    with pytest.raises(TransientError, match="no space left"):
+        folder.write("pack.arrow", fill, fence=1)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,320 @@
+# pyright: reportUnknownVariableType=false
+# rasterio ships no types.
+"""Real components, each started once for a worker, and an archive of the demo scenes."""
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import settings
+from numpy.typing import NDArray
+
+from chipmill.io.ledger import Ledger
+from chipmill.io.store import Store
+from chipmill.model.request import IngestRequest
+from chipmill.model.scene import SceneRef
+from chipmill.steps.copy import copy_assets
+from chipmill.steps.index import index_chips
+from chipmill.steps.merge import merge_index
+from chipmill.steps.rewrite import rewrite_item
+from chipmill.steps.search import search_scenes
+
+Ingest = Callable[[IngestRequest, Store], list[SceneRef]]
+Draw = Callable[..., Path]
+Layer = tuple[NDArray[np.generic], float, float | None]
+"""Pixels of shape (y, x) or (bands, y, x), the pixel size in metres, and the nodata value."""
+
+# The machines that run this are shared: a slow example is no failure.
+settings.register_profile("chipmill", deadline=None)
+settings.load_profile("chipmill")
+
+CHIP_SIZE = 64
+_PARTS = {
+    "S2A_29RKH_20200219_0_L2A": ("red", "rededge1", "nir08", "swir16"),
+    "S2A_33TWM_20230815_0_L2A": ("blue", "green", "red"),
+    "S2A_33TWM_20230818_0_L2A": ("blue", "green", "red"),
+}
+_LANDSAT = "landsat-c2l2-sr/LC08_L2SP_005009_20150710_T2.json"
+
+
+@pytest.fixture(scope="session")
+def scenes() -> Path:
+    """Give the folder of the demo scenes."""
+    return Path(__file__).parents[1] / "demo" / "scenes"
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Store:
+    """Give an empty archive in a directory."""
+    return Store.open((tmp_path / "archive").as_uri())
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """Give an empty ledger of SQLite."""
+    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def binaries() -> Path:
+    """Give the folder of the programs that are installed beside this Python."""
+    return Path(sys.executable).parent
+
+
+@pytest.fixture(scope="session")
+def item_collection(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write the Sentinel-2 and NAIP items as an ItemCollection with absolute hrefs."""
+    features: list[dict[str, object]] = []
+    for path in sorted([*scenes.glob("sentinel-2-l2a/*.json"), *scenes.glob("naip/*.json")]):
+        item = json.loads(path.read_text())
+        for asset in item["assets"].values():
+            asset["href"] = (path.parent / asset["href"]).as_uri()
+        features.append(item)
+    written = tmp_path_factory.mktemp("catalogue") / "items.json"
+    written.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return written
+
+
+@pytest.fixture(scope="session")
+def stac_api(
+    item_collection: Path, binaries: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Serve the Sentinel-2 and NAIP items by a real STAC API and give its URL."""
+    port = _port()
+    command = [str(binaries / "rustac"), "serve", str(item_collection), "--create-collections"]
+    log = tmp_path_factory.mktemp("rustac") / "server.log"
+    url = f"http://127.0.0.1:{port}"
+    with _started([*command, "-a", f"127.0.0.1:{port}"], log=log, answers=url):
+        yield url
+
+
+@pytest.fixture(scope="session")
+def s3_server(binaries: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve S3 with checked signatures; `AWS_…` names its endpoint and credentials meanwhile."""
+    folder = tmp_path_factory.mktemp("weed")
+    (folder / "data").mkdir()
+    key, secret = "chipmill", secrets.token_hex(16)
+    credentials = [{"accessKey": key, "secretKey": secret}]
+    identities = [{"name": "test", "credentials": credentials, "actions": ["Admin"]}]
+    (folder / "s3.json").write_text(json.dumps({"identities": identities}))
+    ports = {name: _port() for name in ("master", "volume", "filer", "s3")}
+    command = [str(binaries / "weed"), "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1"]
+    command += ["-ip.bind=127.0.0.1", "-filer", "-s3", f"-s3.config={folder / 's3.json'}"]
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
+    command += ["-master.volumeSizeLimitMB=64"]
+    command += [f"-{name}.port={port}" for name, port in ports.items()]
+    url = f"http://127.0.0.1:{ports['s3']}"
+    with (
+        _started(command, log=folder / "server.log", answers=url, patience=0.1),
+        pytest.MonkeyPatch.context() as environment,
+    ):
+        environment.setenv("AWS_ENDPOINT_URL", url)
+        environment.setenv("AWS_REGION", "us-east-1")
+        environment.setenv("AWS_ACCESS_KEY_ID", key)
+        environment.setenv("AWS_SECRET_ACCESS_KEY", secret)
+        yield url
+
+
+@pytest.fixture
+def s3_archive(s3_server: str) -> Store:
+    """Give an empty archive on a real S3 server; mark tests of it `s3` and `xdist_group("s3")`."""
+    return Store.open(f"s3://chipmill-test/{secrets.token_hex(8)}")
+
+
+@pytest.fixture(scope="session")
+def prefect_api(binaries: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start a Prefect server and give the URL of its API; mark with `xdist_group("prefect")`."""
+    port, home = _port(), tmp_path_factory.mktemp("prefect")
+    environment = {
+        "HOME": str(home),
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    command = [str(binaries / "prefect"), "server", "start", "--no-ui", "--host", "127.0.0.1"]
+    url = f"http://127.0.0.1:{port}/api"
+    with _started(
+        [*command, "--port", str(port)],
+        log=home / "server.log",
+        answers=f"{url}/health",
+        environment=environment,
+    ):
+        yield url
+
+
+@contextmanager
+def _started(
+    command: Sequence[str],
+    *,
+    log: Path,
+    answers: str,
+    environment: Mapping[str, str] | None = None,
+    patience: float = 20,
+) -> Generator[None]:
+    """Keep a server running until the block ends; begin when its URL answers.
+
+    At the end it gets `patience` seconds to stop by itself: SeaweedFS would take 15, to keep data
+    that nobody needs any more.
+    """
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            env={"PATH": os.defpath, **(environment or {})},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while not _answers(answers):
+            if time.monotonic() > deadline or process.poll() is not None:
+                pytest.fail(f"{command[0]} did not start: {log.read_text()[-2000:]}")
+            time.sleep(0.1)
+        yield
+    finally:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def _answers(url: str) -> bool:
+    """Tell whether a server is ready: S3 refuses a stranger by 403, which is an answer."""
+    try:
+        return httpx.get(url, timeout=2).status_code < httpx.codes.INTERNAL_SERVER_ERROR
+    except httpx.HTTPError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """Give a function that finds a port of loopback where nothing listens."""
+    return _port
+
+
+def _port() -> int:
+    """Find a port where nothing listens, nor 10,000 above it, where SeaweedFS has its gRPC."""
+    for _ in range(100):
+        port = 20_000 + secrets.randbelow(12_000)  # below those that the kernel gives to clients
+        with suppress(OSError), _listening(port), _listening(port + 10_000):
+            return port
+    raise RuntimeError("no free port was found on loopback")
+
+
+def _listening(port: int) -> socket.socket:
+    return socket.create_server(("127.0.0.1", port))
+
+
+def _ingest(request: IngestRequest, archive: Store) -> list[SceneRef]:
+    found = search_scenes(request, archive)
+    for scene in found:
+        copy_assets(scene, archive, bands=request.bands)
+        rewrite_item(scene, archive, bands=request.bands)
+        index_chips(scene, archive, chip_size=request.chip_size)
+    return found
+
+
+@pytest.fixture(scope="session")
+def ingest() -> Ingest:
+    """Give a function that searches, copies, rewrites and indexes what a request asks for."""
+    return _ingest
+
+
+@pytest.fixture(scope="session")
+def ingested(scenes: Path, stac_api: str, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Give an archive of all demo scenes, merged; nobody writes assets or items into it.
+
+    Sentinel-2 and NAIP come from the API, Landsat from its item file. Mark tests of it
+    `xdist_group("ingested")`, so that one worker makes it.
+    """
+    archive = Store.open(tmp_path_factory.mktemp("ingested").as_uri())
+    for item, bands in _PARTS.items():
+        _ingest(
+            IngestRequest(
+                sensor="sentinel-2-l2a",
+                catalog=stac_api,
+                ids=(item,),
+                bands=bands,
+                chip_size=CHIP_SIZE,
+            ),
+            archive,
+        )
+    _ingest(IngestRequest(sensor="naip", catalog=stac_api, chip_size=CHIP_SIZE), archive)
+    _ingest(
+        IngestRequest(
+            sensor="landsat-c2l2-sr",
+            catalog=str(scenes / _LANDSAT),
+            bands=("blue", "green", "red", "nir08"),
+            chip_size=CHIP_SIZE,
+        ),
+        archive,
+    )
+    merge_index(archive, chip_size=CHIP_SIZE)
+    return archive
+
+
+@pytest.fixture(scope="session")
+def draw() -> Draw:
+    """Give a function that writes a small scene as GeoTIFFs with an item; gives the item's path.
+
+    Arguments: the folder; by asset key pixels of shape (y, x) or (bands, y, x), the pixel size and
+    the nodata value of the header; by keyword the CRS, the upper left corner, the tile edge, the
+    item's id, its collection and further properties.
+    """
+    return _draw
+
+
+def _draw(
+    folder: Path,
+    layers: Mapping[str, Layer],
+    *,
+    crs: str = "EPSG:32633",
+    corner: tuple[float, float] = (500_000.0, 5_100_000.0),
+    block: int | None = None,
+    item: str = "drawn",
+    collection: str = "sentinel-2-l2a",
+    properties: Mapping[str, object] | None = None,
+) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for key, (pixels, size, nodata) in layers.items():
+        data = np.atleast_3d(pixels.T).T  # (bands, y, x)
+        profile: dict[str, Any] = {"crs": crs, "nodata": nodata, "dtype": data.dtype}
+        profile["transform"] = (size, 0.0, corner[0], 0.0, -size, corner[1])
+        profile |= zip(("count", "height", "width"), data.shape, strict=True)
+        if block:
+            profile |= {"tiled": True, "blockxsize": block, "blockysize": block}
+        with rasterio.open(folder / f"{item}-{key}.tif", "w", driver="GTiff", **profile) as file:
+            file.write(data)
+    ring = [[15.0, 46.0], [15.1, 46.0], [15.1, 46.1], [15.0, 46.1], [15.0, 46.0]]
+    said = {"datetime": "2024-05-06T07:08:09Z", "platform": "sentinel-2a", **(properties or {})}
+    document = {
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "id": item,
+        "collection": collection,
+        "bbox": [15.0, 46.0, 15.1, 46.1],
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": said,
+        "links": [],
+        "assets": {
+            key: {"href": f"{item}-{key}.tif", "type": "image/tiff; application=geotiff"}
+            for key in layers
+        },
+    }
+    path = folder / f"{item}.json"
+    path.write_text(json.dumps(document))
+    return path

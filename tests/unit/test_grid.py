@@ -1,0 +1,131 @@
+"""Grids of pixels and of chips."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chipmill.errors import SceneError
+from chipmill.model.grid import ChipGrid, Grid, nearest, ratio, spans
+from chipmill.model.quality import BitRule, ClassRule, count_in_windows, nodata_mask
+
+edges = st.integers(1, 60)
+
+
+def grid(height: int, width: int, size: float = 10.0, *, x: float = 0, y: float = 0) -> Grid:
+    """Make a north-up grid; x and y move its corner, in metres."""
+    corner = (500_000.0 + x, 5_000_000.0 - y)
+    transform = (size, 0.0, corner[0], 0.0, -size, corner[1])
+    return Grid(height=height, width=width, transform=transform, crs="EPSG:32633")
+
+
+@given(height=edges, width=edges, size=st.integers(1, 20))
+def test_chips_tile_the_scene(height: int, width: int, size: int) -> None:
+    """Whole chips only, from the upper left; the rest is told as the remainder."""
+    if min(height, width) < size:
+        with pytest.raises(SceneError, match=f"no chip of {size} px fits"):
+            ChipGrid(grid=grid(height, width), size=size)
+        return
+    chips = ChipGrid(grid=grid(height, width), size=size)
+    assert chips.rows * size <= height < (chips.rows + 1) * size
+    assert chips.cols * size <= width < (chips.cols + 1) * size
+    corners = chips.corners()
+    assert corners.shape == (chips.rows + 1, chips.cols + 1, 2)
+    assert corners[0, 0].tolist() == [500_000, 5_000_000]
+    assert corners[-1, -1].tolist() == [
+        500_000 + 10 * size * chips.cols,
+        5_000_000 - 10 * size * chips.rows,
+    ]
+    used = chips.rows * chips.cols * size**2
+    assert chips.remainder == pytest.approx(1 - used / (height * width))
+
+
+@pytest.mark.parametrize("size", [10.0, 20.0, 60.0, 30.0, 15.0, 14.0])
+def test_aligned_grids_have_a_ratio(size: float) -> None:
+    """The coarser file may end within its last pixel; the ratio is that of the pixels."""
+    fine = grid(128, 100)
+    coarse = grid(math.ceil(1280 / size), math.ceil(1000 / size), size)
+    found = ratio(coarse, fine=fine, where="both")
+    assert found.y == found.x == pytest.approx(size / 10)
+    assert found.whole == (size / 10 if size % 10 == 0 else None)
+
+
+def test_grids_that_do_not_align_are_refused() -> None:
+    """Shifted, of another size on the ground, or of another zone: never silently moved."""
+    fine = grid(120, 120)
+    other = Grid(height=60, width=60, transform=grid(60, 60, 20).transform, crs="EPSG:32634")
+    for coarse in (grid(60, 60, 20, x=1), grid(60, 60, 20, y=-20), grid(59, 60, 20), other):
+        with pytest.raises(SceneError, match="band B do not align"):
+            ratio(coarse, fine=fine, where="band A and band B")
+
+
+@given(
+    count=st.integers(1, 12),
+    size=st.integers(1, 40),
+    factor=st.sampled_from([1.0, 2.0, 3.0, 6.0, 1.5, 4 / 3, 0.5]),
+)
+def test_spans_touch_what_a_chip_touches(count: int, size: int, factor: float) -> None:
+    """Each coarse pixel under a chip, in part or whole, and no other."""
+    limit = math.ceil(count * size / factor)
+    found = spans(count, size=size, ratio=factor, limit=limit)
+    for chip, (first, last) in enumerate(found.tolist()):
+        touched = [
+            pixel
+            for pixel in range(limit)
+            if pixel * factor < (chip + 1) * size - 1e-6
+            and (pixel + 1) * factor > chip * size + 1e-6
+        ]
+        assert [first, last] == [touched[0], touched[-1] + 1]
+
+
+@given(position=st.integers(0, 9), size=st.integers(1, 40), whole=st.integers(1, 7))
+def test_nearest_repeats_whole_pixels(position: int, size: int, whole: int) -> None:
+    """At a whole ratio the pixel under the middle is the one that holds the fine pixel."""
+    limit = math.ceil((position + 1) * size / whole)
+    found = nearest(position, size=size, ratio=float(whole), limit=limit)
+    assert found.tolist() == [(position * size + i) // whole for i in range(size)]
+
+
+@given(
+    bits=st.lists(st.integers(0, 65535), min_size=1, max_size=50),
+    edges=st.lists(st.integers(0, 49), min_size=2, max_size=8),
+)
+def test_counting_in_windows(bits: list[int], edges: list[int]) -> None:
+    """Windows of one row of chips, which may overlap where a pixel lies under two chips."""
+    values = np.array([bits], np.uint16)
+    rule = BitRule(keys=("qa",), nodata=(0,), cloud=(3, 4))
+    nodata, cloud = rule.masks(values)
+    limits = sorted(min(edge, len(bits)) for edge in edges)
+    windows = np.array(list(pairwise(limits)))
+    wanted = [
+        sum(pixel & 1 == 0 and pixel & 0b11000 != 0 for pixel in bits[first:last])
+        for first, last in windows.tolist()
+    ]
+    assert count_in_windows(cloud, windows).tolist() == wanted
+    assert not (nodata & cloud).any()
+
+
+def test_stray_classes_are_neither_cloud_nor_nodata() -> None:
+    """Lossy compression leaves class numbers that do not exist; they must not fail or count."""
+    rule = ClassRule(keys=("scl",), nodata=(0,), cloud=(8, 9))
+    nodata, cloud = rule.masks(np.array([[0, 8, 12, 255]], np.uint8))
+    assert nodata.tolist() == [[True, False, False, False]]
+    assert cloud.tolist() == [[False, True, False, False]]
+
+
+@pytest.mark.parametrize("nodata", [-9999.0, 1e20, 0.5, math.inf, math.nan, 256.0])
+def test_a_nodata_value_that_the_type_cannot_hold(nodata: float) -> None:
+    """Headers are written by hand: -9999 in a file of bytes means that nothing is nodata."""
+    values = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
+    assert not nodata_mask(values, nodata).any()
+    assert nodata_mask(np.full((2, 1, 1), np.float32(0.1)), 0.1).all()
+
+
+def test_a_dark_band_is_not_nodata() -> None:
+    """Black in one band of a photograph is a shadow; nodata is black in all of them."""
+    values = np.array([[[0, 0]], [[0, 7]]], np.uint8)
+    assert nodata_mask(values, 0.0).tolist() == [[True, False]]
+    assert not nodata_mask(values, None).any()

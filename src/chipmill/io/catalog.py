@@ -21,7 +21,6 @@ from pystac_client import Client
 from pystac_client.exceptions import APIError
 from shapely import MultiPolygon, box
 from shapely.geometry import shape
-from shapely.geometry.base import BaseGeometry
 
 from chipmill.errors import CatalogError, ChipmillError
 from chipmill.io.source import open_source
@@ -69,18 +68,32 @@ def find_items(catalog: str, query: Query) -> Iterator[Item]:
 
 def _api(url: str, query: Query) -> Iterator[Item]:
     """Ask a STAC API; it filters by everything but the cloud cover, which is an extension."""
+    told = set[str]()
     try:
-        search = Client.open(url).search(
-            collections=list(query.collections) or None,
-            bbox=query.bbox,
-            datetime=query.period,
-            ids=list(query.ids) or None,
-            limit=100,
-        )
-        for item in search.items_as_dicts():
-            yield _joined(item, url)
-    except (APIError, STACError, OSError, ValueError) as err:
+        client = Client.open(url)
+        # Not every server reads west > east as a box across the antimeridian: ask for its sides.
+        for side in _sides(query.bbox) if query.bbox else [None]:
+            search = client.search(
+                collections=list(query.collections) or None,
+                bbox=side,
+                datetime=query.period,
+                ids=list(query.ids) or None,
+                limit=100,
+            )
+            for item in search.items_as_dicts():
+                if item["id"] not in told:
+                    told.add(item["id"])
+                    yield _joined(item, url)
+    except (APIError, STACError, OSError, ValueError, KeyError) as err:
         raise CatalogError(f"the STAC API {url} did not answer the search ({err})") from err
+
+
+def _sides(bbox: BBox) -> list[BBox]:
+    """Divide a box that crosses the antimeridian in two; another is its only side."""
+    west, south, east, north = bbox
+    if west <= east:
+        return [bbox]
+    return [(west, south, 180.0, north), (-180.0, south, east, north)]
 
 
 def _static(url: str) -> Iterator[Item]:
@@ -157,7 +170,7 @@ def _bytes(url: str) -> bytes:
 
 def _matching(items: Iterable[Item], query: Query) -> Iterator[Item]:
     start, end = _interval(query.period)
-    area = _area(query.bbox) if query.bbox else None
+    area = MultiPolygon([box(*side) for side in _sides(query.bbox)]) if query.bbox else None
     for item in items:
         properties = cast("Item", item.get("properties") or {})
         cloud = cast("float | None", properties.get("eo:cloud_cover"))
@@ -171,17 +184,9 @@ def _matching(items: Iterable[Item], query: Query) -> Iterator[Item]:
             yield item
 
 
-def _lies_in(item: Item, area: BaseGeometry) -> bool:
+def _lies_in(item: Item, area: MultiPolygon) -> bool:
     geometry = item.get("geometry")  # STAC allows null
     return geometry is not None and shape(geometry).intersects(area)
-
-
-def _area(bbox: BBox) -> BaseGeometry:
-    """Give the area of a bbox; one that crosses the antimeridian has two sides."""
-    west, south, east, north = bbox
-    if west <= east:
-        return box(west, south, east, north)
-    return MultiPolygon([box(west, south, 180, north), box(-180, south, east, north)])
 
 
 def _overlaps(properties: Mapping[str, Any], start: datetime, end: datetime) -> bool:

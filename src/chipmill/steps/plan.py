@@ -173,6 +173,12 @@ def _plan(
         _megabatch(request, number, list(members))
         for number, members in groupby(scenes, lambda scene: scene.megabatch)
     )
+    if not any(planned.minibatches for planned in megabatches):
+        raise RequestError(
+            f"no minibatch of {request.minibatch} chips of different scenes can be made: the "
+            f"megabatches have {', '.join(str(planned.scenes) for planned in megabatches)} scenes; "
+            "use smaller minibatches, more scenes, or spread the chips that do not fit"
+        )
     return Plan(
         plan=name,
         snapshot=snapshot.snapshot,

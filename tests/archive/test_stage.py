@@ -31,6 +31,7 @@ from chipmill.steps.merge import merge_index
 from chipmill.steps.plan import make_plan
 from chipmill.steps.remove import remove_megabatch
 from chipmill.steps.stage import Staged, register, stage_ahead, stage_megabatch
+from chipmill.train import Batch, ChipDataset
 
 Draw = Callable[..., Path]
 Ingest = Callable[[IngestRequest, Store], list[SceneRef]]
@@ -289,3 +290,39 @@ def test_a_full_disk_is_an_error_of_the_moment(tmp_path: Path) -> None:
     with pytest.raises(TransientError, match="no space left"):
         folder.write("pack.arrow", fill, fence=1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_scenes_with_bands_of_other_sizes_are_a_group_of_their_own(
+    draw: Draw, ingest: Ingest, archive: Store, ledger: Ledger, tmp_path: Path
+) -> None:
+    """A catalogue may deliver a band at 10 m for one scene and at 20 m for another.
+
+    Their chips have other sizes in a pack, so they cannot share an array: each gets minibatches of
+    its own, and every chip comes out.
+    """
+    pixels = np.full((2 * CHIP, 2 * CHIP), 7, np.uint16)
+    coarse = np.full((CHIP, CHIP), 9, np.uint16)
+    clear = np.full((2 * CHIP, 2 * CHIP), 4, np.uint8)
+    for name, swir in (("fine", (pixels, 10.0, 0)), ("coarse", (coarse, 20.0, 0))):
+        layers = {"red": (pixels, 10.0, 0), "swir16": swir, "scl": (clear, 10.0, 0)}
+        item = draw(tmp_path / "source", layers, item=name)
+        request = IngestRequest(
+            sensor="sentinel-2-l2a",
+            catalog=str(item),
+            bands=("red", "swir16"),
+            chip_size=CHIP,
+        )
+        ingest(request, archive)
+    merge_index(archive, chip_size=CHIP)
+    asked = PlanRequest(minibatch=2, few_scenes=True, leftover="spread", chip_size=CHIP)
+    plan = make_plan(asked, archive)
+    site = Site(archive, plan, tmp_path / "fast", ledger)
+    register(plan, ledger, budget=10**9)
+    site.stage(0)
+    batches = list(ChipDataset(archive.url, plan=plan.plan, fast=site.fast, as_torch=False))
+    ids = [chip for batch in batches for chip in batch.chip_ids]
+    assert len(ids) == len(set(ids)) == 8
+    for batch in batches:
+        assert isinstance(batch, Batch)
+        swir = {"fine": 7, "coarse": 9}[batch.chip_ids[0].split("/")[1]]
+        assert (batch.pixels[:, 1] == swir).all()

@@ -121,6 +121,11 @@ def _copy_asset(scene: SceneRef, asset: Asset, archive: Store) -> AssetRecord:
         raise SceneError(
             f"asset {asset.key!r} of {scene} is missing at its source: {err}; drop the scene"
         ) from err
+    if archive.size(key) != kept.size:
+        raise TransientError(
+            f"{archive.href(key)} has {archive.size(key)} bytes instead of {kept.size}; "
+            "it is copied again"
+        )
     return AssetRecord(
         asset=asset.key,
         source=without_signature(asset.href),
@@ -149,7 +154,8 @@ def _transfer(
         yield from given.of(pieces)
         if source.size is not None and given.size != source.size:
             raise TransientError(
-                f"{asset.href} ended after {given.size} of {source.size} bytes; it is fetched again"
+                f"{without_signature(asset.href)} ended after {given.size} of {source.size} bytes; "
+                "it is fetched again"
             )
         if checksum and given.hex(checksum.algorithm) != checksum.digest:
             raise SceneError(

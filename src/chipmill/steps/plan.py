@@ -134,7 +134,7 @@ def _usable(request: PlanRequest, chips: pa.Table) -> tuple[pa.Table, dict[str, 
 def _scenes(chips: pa.Table, scenes: pa.Table) -> list[PlannedScene]:
     """Gather the chips of each scene, sorted by collection and scene; in no megabatch yet.
 
-    A group is a collection with one set of bands: its chips have one shape.
+    A group is a collection with one set of bands of one size: its chips have one shape.
     """
     if len(chips) == 0:
         return []
@@ -147,13 +147,14 @@ def _scenes(chips: pa.Table, scenes: pa.Table) -> list[PlannedScene]:
     about = {row["scene"]: row for row in scenes.to_pylist()}
     names = column.dictionary.to_pylist()
     rows = [about[names[code]] for code in codes[order[starts]]]
-    groups = sorted({(row["collection"], tuple(row["bands"])) for row in rows})
+    kinds = [(row["collection"], tuple(row["bands"]), row["chip_bytes"]) for row in rows]
+    groups = sorted(set(kinds))
     found = [
         PlannedScene(
             megabatch=-1,
             collection=row["collection"],
             scene=row["item"],
-            group=groups.index((row["collection"], tuple(row["bands"]))),
+            group=groups.index(kinds[number]),
             chip_bytes=row["chip_bytes"],
             **{name: split[name][number] for name in _PLACE},
         )

@@ -1,3 +1,5 @@
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# rasterio ships no types.
 """Measure indexing, staging and loading against what the machine can do at best.
 
     make bench

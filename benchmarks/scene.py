@@ -1,3 +1,5 @@
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# rasterio ships no types.
 """A generated scene of real structure: four bands of two resolutions, and a classification."""
 
 import json

@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import httpx
@@ -34,13 +34,15 @@ class Prefect:
         Raises:
             SystemExit: It fails or takes longer than `patience` seconds.
         """
-        told = set[str]()
+        told, since = set[str](), datetime.now(UTC)
         end = time.monotonic() + patience
         while time.monotonic() < end:
             state = self._json("GET", f"/flow_runs/{flow_run}")["state"]
-            for task in self.task_runs():
-                if task["state_type"] == "COMPLETED" and task["id"] not in told:
-                    told.add(task["id"])
+            for task in self.task_runs(since=since):
+                if task["state_type"] != "COMPLETED" or task["id"] in told:
+                    continue
+                told.add(task["id"])
+                if not task["state"]["state_details"]["child_flow_run_id"]:
                     yield str(task["name"])
             if state["type"] == "COMPLETED":
                 return
@@ -49,11 +51,10 @@ class Prefect:
             time.sleep(0.5)
         raise SystemExit(f"the flow run did not end within {patience:.0f} s")
 
-    def task_runs(self, *, since: datetime | None = None) -> list[Json]:
-        """List task runs, oldest first."""
-        body: Json = {"sort": "EXPECTED_START_TIME_ASC", "limit": 200}
-        if since:
-            body["task_runs"] = {"start_time": {"after_": since.isoformat()}}
+    def task_runs(self, *, since: datetime) -> list[Json]:
+        """List the task runs that started since then, oldest first."""
+        started = {"start_time": {"after_": since.isoformat()}}
+        body = {"sort": "EXPECTED_START_TIME_ASC", "limit": 200, "task_runs": started}
         return cast("list[Json]", self._json("POST", "/task_runs/filter", json=body))
 
     def seconds(self, *, since: datetime) -> Counter[str]:
@@ -63,10 +64,11 @@ class Prefect:
             total[str(task["task_key"]).split(".")[-1].split("-")[0]] += task["total_run_time"]
         return total
 
-    def unfinished(self) -> int:
-        """Count the flow runs that have not ended."""
+    def unfinished(self, *, since: datetime) -> int:
+        """Count the flow runs that began since then and have not ended."""
         states = {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING"]}}
-        body = {"flow_runs": {"state": states}}
+        begun = {"after_": since.isoformat()}
+        body = {"flow_runs": {"state": states, "expected_start_time": begun}}
         return int(cast("Any", self._json("POST", "/flow_runs/count", json=body)))
 
     def _json(self, method: str, path: str, **arguments: object) -> Json:

@@ -49,7 +49,7 @@ def main() -> None:
         say(began, f"training on plan {plan}, one webhook for each megabatch")
         train(env, plan, epoch)
         say(began, "waiting for the cleanup that the receiver started")
-        wait_for_cleanup(env, plan, prefect)
+        wait_for_cleanup(env, plan, prefect, since=since)
         print_summary(
             archive=env["CHIPMILL_ARCHIVE"],
             plan=plan,
@@ -215,7 +215,7 @@ def train(env: dict[str, str], plan: str, epoch: int) -> None:
     subprocess.run(command, env=trainer | {"CHIPMILL_WEBHOOK_KEY": key}, check=True)
 
 
-def wait_for_cleanup(env: dict[str, str], plan: str, prefect: Prefect) -> None:
+def wait_for_cleanup(env: dict[str, str], plan: str, prefect: Prefect, *, since: datetime) -> None:
     """Wait until the cleanup flows have freed every megabatch and no flow run is left."""
     told = set[str]()
     end = time.monotonic() + 180
@@ -226,7 +226,7 @@ def wait_for_cleanup(env: dict[str, str], plan: str, prefect: Prefect) -> None:
                 if row.state is State.REMOVED and row.id not in told:
                     told.add(row.id)
                     print(f"    {row.id} is removed, {ledger.reserved():,} bytes are reserved")
-            if len(told) == len(rows) and prefect.unfinished() == 0:
+            if len(told) == len(rows) and prefect.unfinished(since=since) == 0:
                 return
             time.sleep(0.5)
     raise SystemExit(f"the cleanup did not end; see {HOME / 'logs' / 'worker.log'}")

@@ -13,7 +13,7 @@ from chipmill.steps.stage import Staged
 _MEGABYTE = 1e6
 
 
-@task(name="report scenes")
+@task(name="report scenes", task_run_name="report scenes")
 def report_scenes(shards: list[Shard]) -> None:
     """Tell how many scenes went through, and why the others did not."""
     tally = Counter[str]()
@@ -45,7 +45,7 @@ def report_scenes(shards: list[Shard]) -> None:
     )
 
 
-@task(name="report plan")
+@task(name="report plan", task_run_name="report plan")
 def report_plan(plan: Plan) -> None:
     """Show what a plan will do."""
     create_table_artifact(
@@ -67,7 +67,7 @@ def report_plan(plan: Plan) -> None:
     )
 
 
-@task(name="report storage")
+@task(name="report storage", task_run_name="report storage")
 def report_storage(staged: list[Staged], removed: Removed | None = None) -> None:
     """Tell what came onto fast storage and what went."""
     rows = [

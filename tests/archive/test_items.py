@@ -181,7 +181,7 @@ def test_a_composite_keeps_its_period(archive: Store, tmp_path: Path, draw: Draw
     """An item without a moment has a start and an end; chips get the middle of them."""
     pixels = np.ones((32, 32), np.uint16)
     times = {"datetime": None, "start_datetime": "2024-01-01T00:00:00Z"}
-    times["end_datetime"] = "2024-01-03T00:00:00Z"
+    times["end_datetime"] = "2024-01-03 00:00:00+00:00"  # as Planetary Computer writes it
     layers = {"red": (pixels, 10.0, 0.0), "scl": (pixels, 10.0, None)}
     path = draw(tmp_path / "source", layers, properties=times)
     (scene,) = search_scenes(IngestRequest(sensor=S2, catalog=str(path)), archive)
@@ -189,6 +189,7 @@ def test_a_composite_keeps_its_period(archive: Store, tmp_path: Path, draw: Draw
     item = json.loads(archive.get(rewrite_item(scene, archive, bands=("red",))))
     assert item["properties"]["datetime"] is None
     assert item["properties"]["start_datetime"] == "2024-01-01T00:00:00Z"
+    assert item["properties"]["end_datetime"] == "2024-01-03T00:00:00Z"
     archived = read_archived(item, key_of=archive.key_of)
     assert archived.datetime == datetime.fromisoformat("2024-01-02T00:00:00Z")
 

@@ -11,7 +11,7 @@ import pytest
 
 from chipmill.errors import RequestError
 from chipmill.formats.layout import segment
-from chipmill.model.quality import BitRule, ClassRule
+from chipmill.model.quality import BitRule, ClassRule, WordRule
 from chipmill.model.sensor import Sensor
 from chipmill.sensors import GROUP, sensor, sensors
 
@@ -95,6 +95,12 @@ def test_quality_rules_tell_cloud_from_nodata(kind: Sensor) -> None:
             assert all(0 <= value <= 255 for value in (*nodata, *cloud))
         case BitRule(keys=keys, nodata=nodata, cloud=cloud):
             assert all(0 <= bit < 32 for bit in (*nodata, *cloud))
+        case WordRule(keys=keys, nodata=nodata, cloud=cloud):
+            for word in cloud:
+                assert word.first >= 0
+                assert word.first + word.width <= 32
+                assert all(0 <= value < 2**word.width for value in word.values)
+                assert word.values
     assert keys
     assert cloud
     assert not set(nodata) & set(cloud)
@@ -102,7 +108,14 @@ def test_quality_rules_tell_cloud_from_nodata(kind: Sensor) -> None:
 
 def test_the_first_sensors_are_there() -> None:
     """Names are an interface: archives and requests hold them."""
-    assert {"sentinel-2-l2a", "landsat-c2l2-sr", "naip"} <= set(NAMES)
+    assert {
+        "landsat-c2l1",
+        "landsat-c2l2-sr",
+        "modis-09a1",
+        "naip",
+        "sentinel-1-rtc",
+        "sentinel-2-l2a",
+    } <= set(NAMES)
     with pytest.raises(RequestError, match=r"no sensor 'sentinel2'; known are .*naip"):
         sensor("sentinel2")
     with pytest.raises(RequestError, match="no band 'purple'; its bands are red, green"):

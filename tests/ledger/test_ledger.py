@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.exc import IntegrityError
 
 from chipmill.errors import (
     BudgetError,
@@ -45,12 +47,6 @@ class Clock:
 def clock() -> Clock:
     """Give the ledger's clock."""
     return Clock()
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    """Give the URL of a ledger that is not there yet."""
-    return f"sqlite:///{tmp_path / 'ledger.db'}"
 
 
 @pytest.fixture
@@ -447,11 +443,13 @@ def test_what_was_committed_is_there_after_a_restart(url: str, ledger: Ledger) -
         assert again.history(FIRST) == ledger.history(FIRST)
 
 
-def test_a_lock_is_waited_for_and_then_said(url: str, tmp_path: Path, ledger: Ledger) -> None:
+def test_a_lock_is_waited_for_and_then_said(sqlite_url: str, tmp_path: Path) -> None:
     """A locked database is a passing trouble: the caller may come again."""
-    stage(ledger)
+    with Ledger.open(sqlite_url) as ledger:
+        ledger.register_plan(PLAN, "{}", needs=[100])
+        stage(ledger)
     holder = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
-    with Ledger.open(url, patience=0.1) as hasty:
+    with Ledger.open(sqlite_url, patience=0.1) as hasty:
         holder.execute("BEGIN IMMEDIATE")
         with pytest.raises(TransientError, match=r"database is locked.*try again"):
             hasty.reserved()
@@ -460,31 +458,31 @@ def test_a_lock_is_waited_for_and_then_said(url: str, tmp_path: Path, ledger: Le
     holder.close()
 
 
-def test_the_database_uses_the_rollback_journal(url: str, tmp_path: Path) -> None:
+def test_the_database_uses_the_rollback_journal(sqlite_url: str, tmp_path: Path) -> None:
     """A database that somebody has set to WAL goes back: WAL needs shared memory of one host."""
     path = tmp_path / "ledger.db"
     with sqlite3.connect(path) as other:
         other.execute("PRAGMA journal_mode=WAL")
     other.close()
-    with Ledger.open(url) as ledger:
+    with Ledger.open(sqlite_url) as ledger:
         ledger.register_plan(PLAN, "{}", needs=[1])
     with sqlite3.connect(path) as other:
         assert other.execute("PRAGMA journal_mode").fetchone() == ("delete",)
     other.close()
 
 
-def test_the_database_itself_refuses_what_is_no_state(tmp_path: Path, ledger: Ledger) -> None:
+def test_the_database_itself_refuses_what_is_no_state(url: str, ledger: Ledger) -> None:
     """Also a hand at the database cannot put in what no code can read."""
     stage(ledger)
-    with sqlite3.connect(tmp_path / "ledger.db") as other:
-        for column, value in (("state", "'lost'"), ("reserved", "-1")):
-            with pytest.raises(sqlite3.IntegrityError):
-                other.execute(f"UPDATE megabatch SET {column} = {value}")  # noqa: S608  constants
-    other.close()
+    engine = create_engine(url)
+    for column, value in (("state", "'lost'"), ("reserved", "-1")):
+        with pytest.raises(IntegrityError), engine.begin() as other:
+            other.exec_driver_sql(f"UPDATE megabatch SET {column} = {value}")  # noqa: S608  constants
+    engine.dispose()
 
 
 @pytest.mark.parametrize(
-    ("url", "reason"),
+    ("place", "reason"),
     [
         ("sqlite://", "lost with its process"),
         ("sqlite:///:memory:", "lost with its process"),
@@ -493,10 +491,10 @@ def test_the_database_itself_refuses_what_is_no_state(tmp_path: Path, ledger: Le
         ("sqlite:////nowhere/at/all/ledger.db", "directory is there"),
     ],
 )
-def test_an_unsafe_place_is_refused_at_the_start(url: str, reason: str) -> None:
+def test_an_unsafe_place_is_refused_at_the_start(place: str, reason: str) -> None:
     """A ledger that cannot be trusted is worse than none."""
     with pytest.raises(LedgerError, match=reason):
-        Ledger.open(url)
+        Ledger.open(place)
 
 
 def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:

@@ -29,6 +29,10 @@ _TRIES: Final = 5
 _LOCK_NUMBER: Final = 0x636D  # "cm": PostgreSQL's advisory lock while tables are made
 _SQLITE_BUSY: Final = frozenset({5, 6})  # SQLITE_BUSY, SQLITE_LOCKED: sqlite.org/rescode.html
 _SQLITE_TRANSIENT: Final = _SQLITE_BUSY | {10, 13}  # besides SQLITE_IOERR, SQLITE_FULL
+_COMMIT_TO_DISK: Final = (  # where a server answers earlier; one that does more is left at it
+    "SELECT set_config('synchronous_commit', 'on', false) "
+    "WHERE current_setting('synchronous_commit') = 'off'"
+)
 _SERIALIZATION: Final = frozenset({"40001", "40P01", "55P03"})  # PostgreSQL, appendix A
 _NETWORK: Final = ("nfs", "cifs", "smb", "lustre", "fuse", "9p", "ceph", "gpfs", "beegfs", "afs")
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")  # how proc(5) writes blanks in paths
@@ -42,7 +46,8 @@ def open_engine(url: str, *, patience: float) -> Engine:
 
     Args:
         url: SQLAlchemy URL, `sqlite:///…` or `postgresql+psycopg://…`.
-        patience: Seconds to wait for locks before a transaction fails.
+        patience: Seconds to wait for locks before a transaction fails; PostgreSQL also ends one
+            that holds locks and is silent for as long.
 
     Raises:
         LedgerError: The URL is not usable, the place is not safe, or this is no ledger.
@@ -115,7 +120,29 @@ def _is_sqlite(url: URL) -> bool:
 
 
 def _server(url: URL, patience: float) -> Engine:
-    return create_engine(url, pool_pre_ping=True, pool_timeout=patience)
+    # A server may be set to another level, whose statements do not see what a lock waited for.
+    engine = create_engine(
+        url, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_timeout=patience
+    )
+    if url.get_backend_name() == "postgresql":
+        event.listen(engine, "connect", _dependable(patience))
+    return engine
+
+
+def _dependable(patience: float) -> Callable[[DBAPIConnection, object], None]:
+    """Make every connection wait for locks and hold them only so long, and commit to disk."""
+    limit = f"{max(1, round(patience * 1000))}ms"  # 0 would be for ever
+
+    def configure(connection: DBAPIConnection, _record: object) -> None:
+        cursor = connection.cursor()
+        # A host that lost its power keeps its locks until the server ends the transaction.
+        for name in ("lock_timeout", "idle_in_transaction_session_timeout"):
+            cursor.execute("SELECT set_config(%s, %s, false)", (name, limit))
+        cursor.execute(_COMMIT_TO_DISK)
+        cursor.close()
+        connection.commit()
+
+    return configure
 
 
 def _sqlite(url: URL, patience: float) -> Engine:

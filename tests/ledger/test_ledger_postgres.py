@@ -29,7 +29,7 @@ def url(new_schema: Callable[[], str]) -> str:
 def test_a_lock_of_the_server_is_waited_for_and_then_said(url: str) -> None:
     """A lock that somebody keeps is a passing trouble, and no worker hangs on it for ever."""
     engine = create_engine(url)
-    with Ledger.open(url, patience=0.2) as hasty:
+    with Ledger.open(url, patience=1) as hasty:
         with engine.begin() as holder:
             holder.execute(LOCK)
             begun = time.monotonic()
@@ -42,7 +42,7 @@ def test_a_lock_of_the_server_is_waited_for_and_then_said(url: str) -> None:
 
 def test_who_falls_silent_in_a_transaction_loses_its_locks(url: str) -> None:
     """A host without power sends no farewell: the server itself must free what it held."""
-    ledger = Ledger.open(url, patience=0.3)
+    ledger = Ledger.open(url, patience=2)
     frozen = ledger._engine.connect()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     frozen.execute(LOCK)
     with Ledger.open(url, patience=10) as patient:

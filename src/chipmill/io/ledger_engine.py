@@ -33,6 +33,7 @@ _COMMIT_TO_DISK: Final = (  # where a server answers earlier; one that does more
     "SELECT set_config('synchronous_commit', 'on', false) "
     "WHERE current_setting('synchronous_commit') = 'off'"
 )
+_TOO_SILENT: Final = "25P03"  # idle_in_transaction_session_timeout, PostgreSQL appendix A
 _SERIALIZATION: Final = frozenset({"40001", "40P01", "55P03"})  # PostgreSQL, appendix A
 _NETWORK: Final = ("nfs", "cifs", "smb", "lustre", "fuse", "9p", "ceph", "gpfs", "beegfs", "afs")
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")  # how proc(5) writes blanks in paths
@@ -226,6 +227,8 @@ def _may_pass(err: SQLAlchemyError) -> bool:
     code = _sqlite_code(err)
     if code is not None:
         return code in _SQLITE_TRANSIENT
+    if isinstance(err, DBAPIError) and getattr(err.orig, "sqlstate", "") == _TOO_SILENT:
+        return True  # this host was too slow between two statements
     return isinstance(err, OperationalError | InterfaceError | PoolTimeoutError)
 
 

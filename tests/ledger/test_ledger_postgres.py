@@ -35,7 +35,7 @@ def test_a_lock_of_the_server_is_waited_for_and_then_said(url: str) -> None:
             begun = time.monotonic()
             with pytest.raises(TransientError, match=r"lock timeout.*try again"):
                 hasty.claim_staging(FIRST, budget=100, worker="w")
-            assert time.monotonic() - begun < 5
+            assert time.monotonic() - begun < 30  # a lock timeout of 0 would never end
         assert hasty.claim_staging(FIRST, budget=100, worker="w") == 1
     engine.dispose()
 

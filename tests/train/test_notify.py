@@ -169,6 +169,13 @@ def test_a_broken_loop_reports_nothing_of_its_megabatch(
         assert desk.states() == [State.IN_USE] * 3
 
 
+def test_a_checkpoint_comes_first_unless_said_otherwise(tmp_path: Path) -> None:
+    """What is reported gets deleted: who says nothing must not lose what a run goes back to."""
+    facts = {"run": "run", "key": bytes(32), "rank": 0, "world_size": 1, "spool": tmp_path}
+    with Notifier("http://127.0.0.1:9", **facts) as notify:  # pyright: ignore[reportArgumentType]
+        assert notify.wait_for_checkpoint
+
+
 def test_a_megabatch_is_held_back_until_a_checkpoint_lies_beyond(
     staged: Path, desk: Desk, tmp_path: Path
 ) -> None:

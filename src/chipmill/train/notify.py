@@ -64,9 +64,9 @@ class Notifier:
     world_size: int
     spool: Path
     """A folder that survives the process; runs and ranks get folders of their own in it."""
-    wait_for_checkpoint: bool = False
-    """Report a megabatch only when a checkpoint beyond it is durable. Off, what is consumed is
-    reported and then deleted, and a run that goes back to a checkpoint may not find it."""
+    wait_for_checkpoint: bool = True
+    """Report a megabatch only when `checkpoint_saved` says that one beyond it is durable. Off, for
+    runs without checkpoints, what is consumed is reported at once and then deleted."""
     backoff: Backoff = field(default_factory=Backoff)
 
     def __post_init__(self) -> None:

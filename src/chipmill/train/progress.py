@@ -1,5 +1,6 @@
 """What a rank has consumed, and what may be reported of it."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -9,6 +10,8 @@ from chipmill.model.megabatch import megabatch_id
 from chipmill.train.batch import BatchFacts, Position
 from chipmill.train.notify import Completion, Notifier
 from chipmill.train.state import State, read_state
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -64,6 +67,10 @@ class Progress:
             self._megabatches += len(passed)
             self.position = after
             self._report()
+            if passed and self._held:
+                log.info(
+                    "megabatch %d is reported once a checkpoint beyond it is saved", passed[-1]
+                )
 
     def save(self, state: Mapping[str, object], *, name: str | None) -> None:
         """Take note that a checkpoint with this state is durable.

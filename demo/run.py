@@ -45,7 +45,7 @@ def main() -> None:
         env, catalog, prefect = start_services(stack)
         epoch = next_epoch(env)
         say(began, f"running the flow `pipeline` for epoch {epoch}")
-        plan = run_pipeline(prefect, catalog, epoch)
+        plan = run_pipeline(env, prefect, catalog, epoch)
         say(began, f"training on plan {plan}, one webhook for each megabatch")
         train(env, plan, epoch)
         say(began, "waiting for the cleanup that the receiver started")
@@ -153,7 +153,7 @@ def next_epoch(env: dict[str, str]) -> int:
     return sum(not unfinished for unfinished in left.values())
 
 
-def run_pipeline(prefect: Prefect, catalog: str, epoch: int) -> str:
+def run_pipeline(env: dict[str, str], prefect: Prefect, catalog: str, epoch: int) -> str:
     """Ingest the scenes, plan two megabatches of them and stage the first; gives the plan."""
     landsat = SCENES / "landsat-c2l2-sr" / "LC08_L2SP_005009_20150710_T2.json"
     requests = [
@@ -189,12 +189,10 @@ def run_pipeline(prefect: Prefect, catalog: str, epoch: int) -> str:
             "training": training,
         },
     )
-    plan = ""
     for name in prefect.follow(flow_run):
         print(f"    {name}", flush=True)
-        if name.startswith("stage "):
-            plan = name.removeprefix("stage ")
-    return plan
+    with Ledger.open(env["CHIPMILL_LEDGER"]) as ledger:
+        return next(row.plan for row in ledger.megabatches() if row.state is not State.REMOVED)
 
 
 def train(env: dict[str, str], plan: str, epoch: int) -> None:

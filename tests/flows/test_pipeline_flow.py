@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -62,6 +63,17 @@ class Place:
         answer.raise_for_status()
         return cast("list[dict[str, Any]]", answer.json())
 
+    def settled(self, plan: str) -> None:
+        """Wait until the server has heard of everything: events and logs arrive with a lag."""
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            names = {run["name"] for run in self.ask("task_runs")}
+            lines = [line["message"] for line in self.ask("logs", limit=200)]
+            if f"stage {plan}" in names and any("staged" in line for line in lines):
+                return
+            time.sleep(0.5)
+        pytest.fail(f"the server never heard of the run that staged {plan}")
+
     def artifact(self, key: str) -> list[dict[str, Any]]:
         """Read the newest table of a key."""
         found = self.ask("artifacts", artifacts={"key": {"any_": [key]}}, sort="CREATED_DESC")
@@ -100,7 +112,9 @@ def plan(place: Place, asked: dict[str, Any]) -> str:
     """Run the pipeline once and give the plan that it staged."""
     done = place.run(asked)
     assert done.returncode == 0, done.stderr
-    return done.stdout.split()[-1]
+    plan = done.stdout.split()[-1]
+    place.settled(plan)
+    return plan
 
 
 def test_runs_have_names_a_person_can_read(place: Place, plan: str) -> None:

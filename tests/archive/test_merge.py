@@ -19,7 +19,7 @@ import shapely
 from pyarrow import parquet
 from pyproj import Transformer
 
-from chipmill.errors import MissingError, RequestError
+from chipmill.errors import RequestError
 from chipmill.formats import layout
 from chipmill.formats.snapshot import Snapshot, snapshot_name
 from chipmill.io.store import Store
@@ -118,7 +118,7 @@ def test_an_archive_without_chips_says_so(archive: Store) -> None:
         merge_index(archive, chip_size=16)
     with pytest.raises(RequestError, match="no snapshot with chips of 16 px"):
         load_snapshot(archive, "latest", chip_size=16)
-    with pytest.raises(MissingError, match="0123456789abcdef"):
+    with pytest.raises(RequestError, match=r"there is no .* '0123456789abcdef'"):
         load_snapshot(archive, "0123456789abcdef")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from chipmill.errors import MissingError, RequestError
+from chipmill.errors import RequestError
 from chipmill.formats import layout
 from chipmill.io.store import Store
 from chipmill.model.request import IngestRequest, PlanRequest
@@ -63,7 +63,7 @@ def test_a_plan_is_found_again(ingested: Store) -> None:
     assert make_plan(FEW, ingested) == plan == load_plan(ingested, plan.plan)
     named = FEW.model_copy(update={"snapshot": plan.snapshot})
     assert make_plan(named, ingested).plan == plan.plan
-    with pytest.raises(MissingError, match="0123456789abcdef"):
+    with pytest.raises(RequestError, match=r"there is no .* '0123456789abcdef'"):
         load_plan(ingested, "0123456789abcdef")
 
 

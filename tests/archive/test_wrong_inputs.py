@@ -53,7 +53,7 @@ def test_one_clear_error_each(
         ({"bands": ("purple",)}, RequestError, "no band 'purple'; its bands are blue, green"),
         ({"catalog": nobody}, CatalogError, f"{nobody} cannot be reached"),
         ({"period": "1999-01-01/1999-02-01"}, RequestError, "matches period 1999.*; widen"),
-        ({"period": "2023-13-45/.."}, CatalogError, "'2023-13-45' is not a time"),
+        ({"catalog": "http://[::1/stac"}, CatalogError, "is not the URL of a catalogue"),
         ({"ids": ("other",)}, RequestError, "matches ids other; widen"),
         ({"bands": ("nir",)}, SceneError, "drawn has no asset for band 'nir'"),
         ({"chip_size": 64}, SceneError, "no chip of 64 px fits in a scene of 40 x 40 px"),
@@ -68,12 +68,35 @@ def test_a_form_that_makes_no_sense_is_refused_at_once(item: Path) -> None:
     for changes, said in (
         ({"period": "none"}, "'none' is not a period; write start/end"),
         ({"period": "August"}, "'August' is not a period"),
+        ({"period": "2023-13-45/.."}, "'2023-13-45/..' is not a period"),
+        ({"period": "2023/08/31"}, "is not a period"),
+        ({"period": "2023-02-01/2022-01-01"}, "ends before it starts; swap the two"),
+        ({"bbox": (0, 10, 1, 5)}, "the south 10.0 lies north of the north 5.0"),
         ({"chip_size": 8}, "chip_size"),
         ({"bbox": (0, -91, 0, 0)}, "bbox"),
         ({"sensr": "naip"}, "sensr"),
     ):
         with pytest.raises(ValidationError, match=said):
             ask(item, **changes)
+
+
+def test_items_that_cannot_be_named_are_left_out(item: Path, archive: Store) -> None:
+    """One broken document in a catalogue must not stop the thousands beside it."""
+    good = json.loads(item.read_text())
+    for asset in good["assets"].values():
+        asset["href"] = (item.parent / asset["href"]).as_uri()
+    broken: list[object] = [
+        7,
+        None,
+        {},
+        good | {"id": None},
+        good | {"id": ""},
+        good | {"id": "a\ud800b"},
+    ]
+    catalog = item.with_name("broken.json")
+    catalog.write_text(json.dumps([*broken, good]))
+    found = search_scenes(ask(catalog), archive)
+    assert [scene.item for scene in found] == ["drawn"]
 
 
 def test_an_item_without_its_quality_asset(item: Path, archive: Store) -> None:

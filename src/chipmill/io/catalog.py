@@ -4,6 +4,7 @@ The four answer the same query. What a source cannot filter itself is filtered h
 """
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,8 @@ from shapely.geometry import shape
 from chipmill.errors import CatalogError, ChipmillError
 from chipmill.io.source import open_source
 from chipmill.model.scene import BBox
+
+log = logging.getLogger(__name__)
 
 Item = dict[str, Any]
 """A STAC item as JSON."""
@@ -55,7 +58,11 @@ def find_items(catalog: str, query: Query) -> Iterator[Item]:
         CatalogError: The source cannot be reached or is none of these.
     """
     url = catalog if "://" in catalog else Path(catalog).expanduser().resolve().as_uri()
-    if urlsplit(url).path.endswith((".parquet", ".geoparquet")):
+    try:
+        path = urlsplit(url).path
+    except ValueError as err:
+        raise CatalogError(f"{url} is not the URL of a catalogue ({err}); check it") from err
+    if path.endswith((".parquet", ".geoparquet")):
         return _matching(_geoparquet(url), query)
     match document := _json(url):
         case {"conformsTo": list()}:
@@ -137,6 +144,8 @@ def _absolute(item: pystac.Item) -> Item:
 
 def _joined(item: Item, url: str) -> Item:
     """Make hrefs absolute that are relative to the document that was read."""
+    if not _has_id(item):
+        return item
     given = cast("Mapping[str, Item]", item.get("assets") or {})
     assets = {
         key: {**asset, "href": _join(url, str(asset.get("href", "")))}
@@ -172,16 +181,25 @@ def _matching(items: Iterable[Item], query: Query) -> Iterator[Item]:
     start, end = _interval(query.period)
     area = MultiPolygon([box(*side) for side in _sides(query.bbox)]) if query.bbox else None
     for item in items:
+        if not _has_id(item):
+            log.warning("an item without a usable id is left out: %.80r", item)
+            continue
         properties = cast("Item", item.get("properties") or {})
         cloud = cast("float | None", properties.get("eo:cloud_cover"))
         if (
-            (not query.ids or item.get("id") in query.ids)
+            (not query.ids or item["id"] in query.ids)
             and (not query.collections or item.get("collection") in (None, *query.collections))
             and (query.max_cloud is None or cloud is None or cloud <= query.max_cloud)
             and _overlaps(properties, start, end)
             and (area is None or _lies_in(item, area))
         ):
             yield item
+
+
+def _has_id(item: object) -> bool:
+    """Tell whether this is an item that can be named: JSON may hold text that is no Unicode."""
+    name = cast("Item", item).get("id") if isinstance(item, dict) else None
+    return isinstance(name, str) and bool(name) and name.isprintable()
 
 
 def _lies_in(item: Item, area: MultiPolygon) -> bool:

@@ -54,7 +54,7 @@ def open_source(href: str) -> Generator[Source]:
 def _file(href: str) -> Source:
     path = Path(unquote(urlsplit(href).path))
     if not path.is_file():
-        raise MissingError(f"nothing at {href}; is the catalogue newer than the files?")
+        raise MissingError(f"nothing at {href}")
 
     def pieces() -> Iterator[bytes]:
         with path.open("rb") as file:
@@ -83,7 +83,7 @@ def _http(href: str) -> Generator[Source]:
 def _check(answer: httpx.Response, where: str) -> None:
     code = answer.status_code
     if code == _NOT_FOUND:
-        raise MissingError(f"nothing at {where}; is the catalogue newer than the files?")
+        raise MissingError(f"nothing at {where}")
     if code in _AGAIN:
         raise TransientError(f"{where} answered {code}; it may work in a while")
     if code != _OK:

@@ -1,12 +1,14 @@
 """What people ask for: the forms of the Prefect UI, the YAML of the command line."""
 
-import re
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-_TIME = r"(\d{4}-\d{2}-\d{2}([T ][0-9:.]+(Z|[+-]\d{2}:\d{2})?)?|\.\.|)"
-_PERIOD = re.compile(rf"{_TIME}(/{_TIME})?")
+from chipmill.model.scene import BBox
+
+_OPEN = ("", "..")
+"""Ends of a period that are left open."""
 
 Longitude = Annotated[float, Field(ge=-180, le=180)]
 Latitude = Annotated[float, Field(ge=-90, le=90)]
@@ -66,12 +68,34 @@ class IngestRequest(BaseModel):
         "of scenes.",
     )
 
+    @field_validator("bbox")
+    @classmethod
+    def _is_box(cls, value: BBox | None) -> BBox | None:
+        if value and value[1] > value[3]:
+            raise ValueError(
+                f"the south {value[1]} lies north of the north {value[3]}; give west, south, east, "
+                "north"
+            )
+        return value
+
     @field_validator("period")
     @classmethod
     def _is_period(cls, value: str | None) -> str | None:
-        if value is not None and not _PERIOD.fullmatch(value):
-            raise ValueError(f"{value!r} is not a period; write start/end as 2023-08-01/2023-08-31")
+        try:
+            ends = [datetime.fromisoformat(end) for end in _ends(value) if end not in _OPEN]
+        except ValueError:
+            raise ValueError(
+                f"{value!r} is not a period; write start/end as 2023-08-01/2023-08-31"
+            ) from None
+        if len(ends) > 1 and ends[0].replace(tzinfo=None) > ends[1].replace(tzinfo=None):
+            raise ValueError(f"the period {value!r} ends before it starts; swap the two")
         return value
+
+
+def _ends(period: str | None) -> list[str]:
+    """Give the start and the end of a period; a single time is both."""
+    ends = (period or "..").split("/")
+    return ends if len(ends) <= len(("start", "end")) else ["no period"]
 
 
 class PlanRequest(BaseModel):

@@ -119,7 +119,8 @@ def _copy_asset(scene: SceneRef, asset: Asset, archive: Store) -> AssetRecord:
             given, kept, verified = _transfer(scene, asset, source, archive)
     except MissingError as err:
         raise SceneError(
-            f"asset {asset.key!r} of {scene} is missing at its source: {err}; drop the scene"
+            f"asset {asset.key!r} of {scene} is missing at its source: {err}; is the catalogue "
+            "newer than the files? drop the scene"
         ) from err
     if archive.size(key) != kept.size:
         raise TransientError(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import parquet
 
-from chipmill.errors import AlreadyThereError, RequestError
+from chipmill.errors import AlreadyThereError, MissingError, RequestError
 from chipmill.formats import layout
 from chipmill.formats.chip_index import (
     CHIPS,
@@ -56,12 +56,17 @@ def load_snapshot(archive: Store, name: str, *, chip_size: int = 256) -> Snapsho
     """Read a snapshot's document; `latest` is the newest one of this chip size.
 
     Raises:
-        RequestError: There is none.
-        MissingError: There is none of this name.
+        RequestError: There is none, or none of this name.
     """
     if name != "latest":
         key = layout.snapshot_key(name)
-        return decode_snapshot(archive.get(key), where=archive.href(key))
+        try:
+            return decode_snapshot(archive.get(key), where=archive.href(key))
+        except MissingError:
+            raise RequestError(
+                f"there is no snapshot {name!r} in {archive.url}; take the name that a merge gave, "
+                "or 'latest'"
+            ) from None
     documents = [
         decode_snapshot(archive.get(key), where=archive.href(key))
         for key in archive.keys("index/snapshots/")

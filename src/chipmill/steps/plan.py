@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from chipmill.errors import RequestError
+from chipmill.errors import MissingError, RequestError
 from chipmill.formats import layout
 from chipmill.formats.plan import (
     Plan,
@@ -56,7 +56,7 @@ def make_plan(request: PlanRequest, archive: Store) -> Plan:
     if not scenes:
         raise RequestError(
             f"no chip of snapshot {snapshot.snapshot} is usable ({_words(left_out)}); allow more "
-            "cloud or ingest other scenes"
+            "cloud, name other collections or ingest other scenes"
         )
     dealt = deal_scenes(
         np.array([scene.group for scene in scenes]),
@@ -77,10 +77,13 @@ def load_plan(archive: Store, name: str) -> Plan:
     """Read a plan.
 
     Raises:
-        MissingError: There is none of this name.
+        RequestError: There is none of this name.
     """
     key = layout.plan_key(name)
-    return decode_plan(archive.get(key), where=archive.href(key))
+    try:
+        return decode_plan(archive.get(key), where=archive.href(key))
+    except MissingError:
+        raise RequestError(f"there is no plan {name!r} in {archive.url}; plan first") from None
 
 
 def load_scenes(archive: Store, plan: str, megabatch: int) -> list[PlannedScene]:

@@ -10,7 +10,7 @@ import rasterio
 from rasterio.transform import from_origin
 
 from chipmill.io.store import Store
-from chipmill.model.request import IngestRequest
+from chipmill.model.ingest_request import IngestRequest
 from chipmill.model.scene import SceneRef
 from chipmill.steps.copy import copy_assets
 from chipmill.steps.rewrite import rewrite_item
@@ -50,6 +50,13 @@ def make_scene(folder: Path, archive: Store) -> SceneRef:
     copy_assets(scene, archive, bands=request.bands)
     rewrite_item(scene, archive, bands=request.bands)
     return scene
+
+
+def decode(files: list[Path]) -> None:
+    """Decode every pixel of some files once."""
+    for file in files:
+        with rasterio.open(file) as opened:
+            np.asarray(opened.read())
 
 
 def _write(

@@ -2,7 +2,7 @@
 
 from prefect import flow, unmapped
 
-from chipmill.model.request import IngestRequest
+from chipmill.model.ingest_request import IngestRequest
 from tasks.archive import copy_scenes, index_scenes, merge_index, rewrite_items, search_scenes
 from tasks.reports import report_scenes
 

@@ -2,7 +2,8 @@
 
 from prefect import flow
 
-from chipmill.model.request import IngestRequest, PlanRequest
+from chipmill.model.ingest_request import IngestRequest
+from chipmill.model.plan_request import PlanRequest
 from flows.ingest import ingest
 from flows.plan import plan
 from flows.stage import stage

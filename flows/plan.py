@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from chipmill.model.request import PlanRequest
+from chipmill.model.plan_request import PlanRequest
 from tasks.megabatches import plan_megabatches
 from tasks.reports import report_plan
 

@@ -3,7 +3,7 @@
 from prefect import task
 
 from chipmill.io.store import Store
-from chipmill.model.request import IngestRequest
+from chipmill.model.ingest_request import IngestRequest
 from chipmill.model.scene import SceneRef
 from chipmill.settings import Settings
 from chipmill.steps import copy, index, merge, rewrite, search

@@ -6,7 +6,7 @@ from prefect.runtime import flow_run
 from chipmill.formats.plan import Plan
 from chipmill.io.ledger import Ledger
 from chipmill.io.store import Store
-from chipmill.model.request import PlanRequest
+from chipmill.model.plan_request import PlanRequest
 from chipmill.settings import Settings
 from chipmill.steps import plan, remove, stage
 from tasks.policy import DELAYS, RETRIES, transient

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from chipmill.io.ledger import Ledger
 from chipmill.io.store import Store
-from chipmill.model.request import IngestRequest
+from chipmill.model.ingest_request import IngestRequest
 from chipmill.model.scene import SceneRef
 from chipmill.steps.copy import copy_assets
 from chipmill.steps.index import index_chips

@@ -22,7 +22,7 @@ from chipmill.errors import SceneError
 from chipmill.formats import layout
 from chipmill.formats.archived_item import read_archived
 from chipmill.io.store import Store
-from chipmill.model.request import IngestRequest
+from chipmill.model.ingest_request import IngestRequest
 from chipmill.model.scene import SceneRef
 from chipmill.steps.copy import copy_assets
 from chipmill.steps.rewrite import rewrite_item

@@ -23,7 +23,7 @@ from chipmill.errors import RequestError
 from chipmill.formats import layout
 from chipmill.formats.snapshot import Snapshot, snapshot_name
 from chipmill.io.store import Store
-from chipmill.model.request import IngestRequest
+from chipmill.model.ingest_request import IngestRequest
 from chipmill.model.scene import SceneRef
 from chipmill.steps.index import index_chips
 from chipmill.steps.merge import load_snapshot, merge_index

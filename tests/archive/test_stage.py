@@ -24,8 +24,9 @@ from chipmill.formats.webhook import MegabatchCompleted, MegabatchCompletedData
 from chipmill.io.fast import Folder
 from chipmill.io.ledger import LEASE, Ledger
 from chipmill.io.store import Store
+from chipmill.model.ingest_request import IngestRequest
 from chipmill.model.megabatch import State, megabatch_id
-from chipmill.model.request import IngestRequest, PlanRequest
+from chipmill.model.plan_request import PlanRequest
 from chipmill.model.scene import SceneRef
 from chipmill.steps.merge import merge_index
 from chipmill.steps.plan import make_plan

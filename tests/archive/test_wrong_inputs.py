@@ -16,7 +16,8 @@ from chipmill.errors import BudgetError, CatalogError, ChipmillError, RequestErr
 from chipmill.formats import layout
 from chipmill.io.ledger import Ledger
 from chipmill.io.store import Store
-from chipmill.model.request import IngestRequest, PlanRequest
+from chipmill.model.ingest_request import IngestRequest
+from chipmill.model.plan_request import PlanRequest
 from chipmill.model.scene import SceneRef
 from chipmill.steps.copy import copy_assets
 from chipmill.steps.index import index_chips

@@ -16,7 +16,8 @@ pytestmark = [pytest.mark.flows, pytest.mark.xdist_group("prefect")]
 
 SCRIPT = """
 import json, sys
-from chipmill.model.request import IngestRequest, PlanRequest
+from chipmill.model.ingest_request import IngestRequest
+from chipmill.model.plan_request import PlanRequest
 from flows.pipeline import pipeline
 asked = json.load(sys.stdin)
 requests = [IngestRequest(**request) for request in asked["requests"]]

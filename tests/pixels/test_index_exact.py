@@ -20,7 +20,7 @@ from pyarrow import parquet
 
 from chipmill.formats import layout
 from chipmill.io.store import Store
-from chipmill.model.request import IngestRequest
+from chipmill.model.ingest_request import IngestRequest
 from chipmill.model.scene import SceneRef
 
 Ingest = Callable[[IngestRequest, Store], list[SceneRef]]

@@ -24,7 +24,8 @@ from pyarrow import parquet
 from chipmill.formats.plan import Plan
 from chipmill.io.ledger import Ledger
 from chipmill.io.store import Store
-from chipmill.model.request import IngestRequest, PlanRequest
+from chipmill.model.ingest_request import IngestRequest
+from chipmill.model.plan_request import PlanRequest
 from chipmill.model.scene import SceneRef
 from chipmill.steps.merge import load_snapshot, merge_index
 from chipmill.steps.plan import make_plan

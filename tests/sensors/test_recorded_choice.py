@@ -12,7 +12,7 @@ from chipmill.errors import RequestError, SceneError
 from chipmill.formats.item_reading import read_item
 from chipmill.io.store import Store
 from chipmill.model.choice import Choice, choose
-from chipmill.model.request import IngestRequest
+from chipmill.model.ingest_request import IngestRequest
 from chipmill.sensors import sensor
 from chipmill.steps.search import search_scenes
 

@@ -17,7 +17,7 @@ from chipmill.formats import layout
 from chipmill.formats.provenance import decode_record
 from chipmill.formats.snapshot import Snapshot
 from chipmill.io.store import Store
-from chipmill.model.request import IngestRequest
+from chipmill.model.ingest_request import IngestRequest
 from chipmill.model.scene import SceneRef
 from chipmill.steps.merge import merge_index
 

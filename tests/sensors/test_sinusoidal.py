@@ -17,7 +17,7 @@ from pyproj import Transformer
 
 from chipmill.formats import layout
 from chipmill.io.store import Store
-from chipmill.model.request import IngestRequest
+from chipmill.model.ingest_request import IngestRequest
 from chipmill.model.scene import SceneRef
 from chipmill.steps.merge import merge_index
 

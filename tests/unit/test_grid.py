@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chipmill.errors import SceneError
+from chipmill.model.count import count_in_windows, nodata_mask
 from chipmill.model.grid import ChipGrid, Grid, nearest, ratio, spans
-from chipmill.model.quality import BitRule, ClassRule, count_in_windows, nodata_mask
+from chipmill.model.quality import BitRule, ClassRule
 
 edges = st.integers(1, 60)
 

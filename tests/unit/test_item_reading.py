@@ -130,3 +130,13 @@ def test_signatures_are_dropped_and_other_queries_stay(words: dict[str, str]) ->
     assert without_signature(plain) == plain
     for mark in ("sig=abc", "X-Amz-Signature=abc", "Signature=abc", "token=abc"):
         assert without_signature(f"{plain}&{mark}") == "https://example.org/red.tif"
+
+
+def test_other_hrefs_and_who_pays_are_read() -> None:
+    """USGS names its public bucket as an alternate, and there the reader pays."""
+    blue = read_item(recorded("usgs-landsat-1.0")).asset("blue")
+    assert blue is not None
+    assert not blue.requester_pays
+    (alternate,) = blue.alternates
+    assert alternate.href.startswith("s3://usgs-landsat/")
+    assert alternate.requester_pays

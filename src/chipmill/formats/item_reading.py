@@ -8,7 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from chipmill.errors import SceneError
 from chipmill.formats.pack import middle
-from chipmill.model.scene import Asset, AssetBand, BBox, Scene
+from chipmill.model.scene import Alternate, Asset, AssetBand, BBox, Scene
 
 Json = Mapping[str, Any]
 """A JSON object as it came; its values are checked where they are used."""
@@ -99,7 +99,29 @@ def _asset(name: str, key: str, raw: Json, properties: Json) -> Asset:
         bands=_bands(raw, properties),
         size=raw.get("file:size"),
         checksum=_checksum(raw),
+        alternates=_alternates(raw, properties),
+        requester_pays=_requester_pays(raw, properties),
     )
+
+
+def _alternates(raw: Json, properties: Json) -> tuple[Alternate, ...]:
+    given = cast("Mapping[str, Json]", raw.get("alternate") or {})
+    return tuple(
+        Alternate(
+            href=str(other["href"]),
+            requester_pays=_requester_pays({**raw, **other}, properties),
+        )
+        for other in given.values()
+        if other.get("href")
+    )
+
+
+def _requester_pays(raw: Json, properties: Json) -> bool:
+    """Read both forms of the storage extension: flat (1), and schemes that assets name (2)."""
+    schemes = cast("Mapping[str, Json]", properties.get("storage:schemes") or {})
+    refs = cast("Sequence[str]", raw.get("storage:refs") or ())
+    said = [raw, properties, *(schemes[ref] for ref in refs if ref in schemes)]
+    return any(each.get("storage:requester_pays") or each.get("requester_pays") for each in said)
 
 
 def _checksum(raw: Json) -> str | None:

@@ -31,6 +31,14 @@ class AssetBand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Alternate:
+    """Another place of a file (alternate-assets extension)."""
+
+    href: str
+    requester_pays: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Asset:
     """One file of a scene."""
 
@@ -43,6 +51,10 @@ class Asset:
     """Bytes, where the item states them."""
     checksum: str | None = None
     """Multihash in hex, where the item states one."""
+    requester_pays: bool = False
+    """Whether the item says that who reads `href` pays for the transfer (storage extension)."""
+    alternates: tuple[Alternate, ...] = ()
+    """Other places of the same file, in the order of the item."""
 
     @property
     def is_raster(self) -> bool:

@@ -23,9 +23,10 @@ from chipmill.io.raster import Raster, open_raster
 from chipmill.io.store import Store
 from chipmill.model.archived import ArchivedFile, ArchivedScene
 from chipmill.model.chip_shape import band_shapes
+from chipmill.model.count import count_in_windows, nodata_mask
 from chipmill.model.footprint import boxes, lonlat_corners, polygons
 from chipmill.model.grid import ChipGrid, ratio, spans
-from chipmill.model.quality import QualityRule, count_in_windows, nodata_mask
+from chipmill.model.quality import QualityRule
 from chipmill.model.scene import SceneRef
 from chipmill.sensors import sensor
 

@@ -26,7 +26,7 @@ from chipmill.io.store import Store
 from chipmill.io.tables import read_columns
 from chipmill.model.deal import deal_scenes
 from chipmill.model.order import ORDER_VERSION, minibatch_order
-from chipmill.model.request import PlanRequest
+from chipmill.model.plan_request import PlanRequest
 from chipmill.steps.merge import load_snapshot
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from chipmill.errors import RequestError
 from chipmill.formats import layout
 from chipmill.io.catalog import Query, find_items
 from chipmill.io.store import Store
-from chipmill.model.request import IngestRequest
+from chipmill.model.ingest_request import IngestRequest
 from chipmill.model.scene import SceneRef
 from chipmill.sensors import sensor
 

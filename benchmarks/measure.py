@@ -1,0 +1,31 @@
+"""Time a thing against its floor in the same run, in turn, and say where it ran."""
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+
+RUNS = 5
+
+
+def say_machine() -> None:
+    """Print what the figures below were measured on."""
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+
+
+def compare(
+    what: str, ours: Callable[[], object], floor_of: str, floor: Callable[[], object]
+) -> None:
+    """Time two things in turn and print the median of their ratios."""
+    pairs = [(seconds(ours), seconds(floor)) for _ in range(RUNS + 1)][1:]
+    ratio = statistics.median(a / b for a, b in pairs)
+    a, b = (statistics.median(column) for column in zip(*pairs, strict=True))
+    print(f"{what:<18} {a:6.2f} s   {floor_of:<18} {b:6.2f} s   ratio {ratio:5.2f}", flush=True)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Time one call."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began

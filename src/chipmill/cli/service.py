@@ -1,0 +1,63 @@
+"""Commands of those who run chipmill: keys, the receiver, the ledger."""
+
+import logging
+import secrets
+from typing import Annotated
+
+import typer
+
+from chipmill.cli.app import app, sentence
+from chipmill.formats.webhook import encode_key
+from chipmill.io.ledger import Ledger
+from chipmill.service.keys import run_key as derive
+from chipmill.service.serve import master_keys
+from chipmill.service.serve import serve as run_receiver
+from chipmill.settings import Settings
+
+
+@app.command()
+@sentence
+def secret() -> None:
+    """Make a master secret for the receiver (CHIPMILL_WEBHOOK_MASTER)."""
+    typer.echo(encode_key(secrets.token_bytes(32)))
+
+
+@app.command()
+@sentence
+def run_key(run: Annotated[str, typer.Argument(help="The team's name of the run.")]) -> None:
+    """Print the key of a training run, derived from the master secret."""
+    master = master_keys(Settings.load())[0]
+    typer.echo(encode_key(derive(master, run)))
+
+
+@app.command()
+@sentence
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8787,
+) -> None:
+    """Receive the webhooks of training loops."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    run_receiver(Settings.load(), host=host, port=port)
+
+
+@app.command()
+@sentence
+def status() -> None:
+    """Show the runs and megabatches of the ledger, and the bytes that they hold."""
+    settings = Settings.load()
+    with Ledger.open(settings.ledger) as ledger:
+        for run in ledger.runs():
+            typer.echo(f"run {run.id} reads {run.plan}: attempt {run.attempt}, {run.world} ranks")
+        for row in ledger.megabatches():
+            typer.echo(f"{row.id}  {row.state:<9} {row.reserved:>15,} bytes  {row.reason}".rstrip())
+        typer.echo(f"{ledger.reserved():,} of {settings.budget:,} bytes are reserved")
+
+
+@app.command()
+@sentence
+def release(run: Annotated[str, typer.Argument(help="The team's name of the run.")]) -> None:
+    """Stop waiting for the reports of a training run that is over or dead."""
+    with Ledger.open(Settings.load().ledger) as ledger:
+        for megabatch in ledger.release_run(run):
+            typer.echo(f"{megabatch} is complete")

@@ -1,0 +1,58 @@
+"""What people ask of a plan: the form of the Prefect UI."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class PlanRequest(BaseModel):
+    """What a training run will see of a snapshot, in which order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    snapshot: str = Field(
+        default="latest", title="Snapshot", description="Name of a snapshot, or 'latest'."
+    )
+    minibatch: int = Field(
+        ge=1,
+        title="Chips per minibatch",
+        description="Over all ranks; no two of them are of the same scene.",
+    )
+    megabatch: int | None = Field(
+        default=None,
+        ge=1,
+        title="Scenes per megabatch",
+        description="Empty: ten times the chips of a minibatch; at least five times as many.",
+    )
+    seed: int = Field(default=0, title="Seed")
+    epoch: int = Field(default=0, ge=0, title="Epoch")
+    chip_size: int = Field(default=256, ge=16, le=4096, title="Chip size (px)")
+    max_cloud: float = Field(
+        default=0.30,
+        ge=0,
+        le=1,
+        title="Most cloud",
+        description="Largest share of cloudy pixels in a chip.",
+    )
+    max_nodata: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        title="Most nodata",
+        description="Largest share of pixels without data in a chip; 0: none at all.",
+    )
+    collections: tuple[str, ...] = Field(
+        default=(), title="Collections", description="Only these; empty: all of the snapshot."
+    )
+    leftover: Literal["drop", "spread"] = Field(
+        default="drop",
+        title="Chips that do not fit",
+        description="Chips whose scene would repeat in a minibatch: 'drop' leaves them out and "
+        "reports them; 'spread' puts them into further, shorter minibatches.",
+    )
+    few_scenes: bool = Field(
+        default=False,
+        title="Few scenes",
+        description="Allow fewer than five scenes per chip of a minibatch, for small data sets; "
+        "minibatches are then less varied.",
+    )

@@ -42,7 +42,12 @@ def into_shards(scenes: Sequence[SceneRef], *, size: int) -> list[Shard]:
 
 
 def each_scene(
-    shard: Shard, work: Callable[[SceneRef], Mapping[str, int]], *, step: str, archive: Store
+    shard: Shard,
+    work: Callable[[SceneRef], Mapping[str, int]],
+    *,
+    step: str,
+    archive: Store,
+    chip_size: int | None = None,
 ) -> Shard:
     """Do one step for each scene of a shard.
 
@@ -51,6 +56,7 @@ def each_scene(
         work: Does the step and counts what it did.
         step: Name of the step, for findings.
         archive: Where findings are kept.
+        chip_size: Edge of a chip in pixels where the step cuts chips: a finding holds for it alone.
 
     Returns:
         The shard with the scenes that went through, the findings of the others, and the tally.
@@ -62,7 +68,7 @@ def each_scene(
         try:
             counted = work(scene)
         except ChipmillError as err:
-            finding = _finding(scene, step, err)
+            finding = _finding(scene, step, err).model_copy(update={"chip_size": chip_size})
             key = layout.finding_key(scene.collection, scene.item)
             archive.put(key, finding.encode())
             log.warning("%s is %s: %s", scene, finding.kind, err)

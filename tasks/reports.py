@@ -6,6 +6,7 @@ from prefect import task
 from prefect.artifacts import create_table_artifact
 
 from chipmill.formats.plan import Plan
+from chipmill.steps.outline import outline
 from chipmill.steps.remove import Removed
 from chipmill.steps.shard import Shard
 from chipmill.steps.stage import Staged
@@ -48,6 +49,11 @@ def report_scenes(shards: list[Shard]) -> None:
 @task(name="report plan", task_run_name="report plan")
 def report_plan(plan: Plan) -> None:
     """Show what a plan will do."""
+    create_table_artifact(
+        key="plan-outline",
+        description=f"What plan {plan.plan} will do.",
+        table=[{"what": name, "value": value} for name, value in outline(plan).items()],
+    )
     create_table_artifact(
         key="plan-summary",
         description=f"Plan {plan.plan} of snapshot {plan.snapshot}, epoch {plan.epoch}: "

@@ -4,19 +4,32 @@ import json
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+from click.testing import Result
 from pyarrow import parquet
+from typer.testing import CliRunner
 
+from chipmill.cli import app
 from chipmill.errors import RequestError
 from chipmill.formats import layout
+from chipmill.formats.plan import Plan
 from chipmill.io.store import Store
+from chipmill.io.tables import read_columns
+from chipmill.model.chip_filter import ChipFilter
 from chipmill.model.ingest_request import IngestRequest
 from chipmill.model.plan_request import PlanRequest
 from chipmill.model.scene import SceneRef
+from chipmill.model.split import SpatialSplit
+from chipmill.steps.deal import deal_usable
 from chipmill.steps.merge import load_snapshot, merge_index
-from chipmill.steps.plan import load_plan, load_scenes, make_plan, plan_name
+from chipmill.steps.outline import outline, spreads
+from chipmill.steps.plan import list_plans, load_plan, load_scenes, make_plan, plan_name
+from chipmill.steps.usable import read_usable
 
 Draw = Callable[..., Path]
 Ingest = Callable[[IngestRequest, Store], list[SceneRef]]
@@ -88,6 +101,12 @@ def test_the_name_feels_every_input() -> None:
         {"max_nodata": 0.1},
         {"collections": ("naip",)},
         {"leftover": "drop"},
+        {"filter": ChipFilter("gsd < 5")},
+        {"strata": "platform"},
+        {"mix": {"naip": 1.0}},
+        {"split": SpatialSplit(side="train")},
+        {"split": SpatialSplit(side="validation")},
+        {"split": SpatialSplit(side="train", salt=1)},
     ]
     requests = [FEW, *(FEW.model_copy(update=change) for change in changes)]
     names = [plan_name(request, "snap") for request in requests] + [plan_name(FEW, "other")]
@@ -95,12 +114,15 @@ def test_the_name_feels_every_input() -> None:
     assert all(len(name) == 16 and int(name, 16) >= 0 for name in names)
     assert plan_name(FEW, "snap") == plan_name(FEW.model_copy(), "snap")
     stated = PlanRequest(minibatch=2, megabatch=20)
+    loud, quiet = ChipFilter("CLOUD  <= 0.10"), ChipFilter("CLOUD<=0.1")
+    one, other = (FEW.model_copy(update={"filter": each}) for each in (loud, quiet))
+    assert plan_name(one, "snap") == plan_name(other, "snap")
     assert plan_name(stated, "snap") == plan_name(PlanRequest(minibatch=2), "snap")
 
 
 def test_the_name_of_a_plan_is_pinned() -> None:
     """A release that names the same plan otherwise stages everything anew; then say so."""
-    assert plan_name(PlanRequest(minibatch=4), "0123456789abcdef") == "831bc361e6a1d7a7"
+    assert plan_name(PlanRequest(minibatch=4), "0123456789abcdef") == "a894c6b24d700775"
 
 
 @group
@@ -142,3 +164,177 @@ def test_megabatches_are_as_even_as_can_be(tmp_path: Path, draw: Draw, ingest: I
         assert part.minibatches == part.chips == 16
     document = json.loads(archive.get(layout.plan_key(plan.plan)))
     assert document["plan"] == plan.plan
+
+
+def chips_of(archive: Store, **changes: object) -> tuple[Plan, list[Any]]:
+    """Plan with some changes; gives the plan and the rows of the index that it uses."""
+    plan = make_plan(PlanRequest.model_validate({**FEW.model_dump(), **changes}), archive)
+    used = {
+        f"{scene.collection}/{scene.scene}/{row}-{col}"
+        for number in range(len(plan.megabatches))
+        for scene in load_scenes(archive, plan.plan, number)
+        for row, col in zip(scene.row, scene.col, strict=True)
+    }
+    found = load_snapshot(archive, plan.snapshot)
+    rows = read_columns(archive, found.chip_files, None).to_pylist()
+    assert plan.usable == len(used)
+    assert plan.usable + sum(plan.left_out.values()) == found.chips == len(rows)
+    return plan, [row for row in rows if row["chip_id"] in used]
+
+
+@group
+def test_a_filter_leaves_out_what_it_says(ingested: Store) -> None:
+    """Words, numbers and areas; what it leaves out is counted before all other reasons."""
+    text = "gsd < 200 AND collection <> 'naip'"
+    plan, used = chips_of(ingested, filter=text, max_cloud=1, max_nodata=1)
+    assert used
+    assert all(row["gsd"] < 200 and row["collection"] != "naip" for row in used)
+    assert list(plan.left_out) == ["filter", "other collection", "nodata", "cloud"]
+    assert [count > 0 for count in plan.left_out.values()] == [True, False, False, False]
+    box = used[len(used) // 2]["bbox"]
+    sides = ", ".join(str(round(box[side], 4)) for side in ("xmin", "ymin", "xmax", "ymax"))
+    area = f"{text} AND S_INTERSECTS(geometry, BBOX({sides}))"
+    _, inside = chips_of(ingested, filter=area, max_cloud=1, max_nodata=1)
+    assert 0 < len(inside) < len(used)
+    with pytest.raises(RequestError, match="the column 'clouds', which chips do not have"):
+        chips_of(ingested, filter="clouds < 1")
+
+
+@group
+def test_train_and_validation_share_no_scene(ingested: Store) -> None:
+    """With cells of 10 km most scenes lie at a border: what is left is apart, all is accounted."""
+    how = {"share": 0.5, "cell_km": 10, "gap_km": 0.2, "salt": 3}
+    sides = [
+        chips_of(ingested, split={"side": side, **how}, max_cloud=1, max_nodata=1)
+        for side in ("train", "validation")
+    ]
+    (train, one), (validation, other) = sides
+    assert not {row["scene"] for row in one} & {row["scene"] for row in other}
+    border = "border of the split"
+    assert train.left_out[border] + validation.left_out[border] > 0
+    assert train.left_out["other side of the split"] == (
+        validation.usable + validation.left_out[border]
+    )
+
+
+@group
+def test_a_mix_is_that_of_the_chips(ingested: Store) -> None:
+    """What is too much of a stratum is left out, and said; platforms are strata as well."""
+    mix = {"naip": 1.0, "landsat-c2l2-sr": 1.0}
+    plan, used = chips_of(ingested, mix=mix, max_cloud=1, max_nodata=1)
+    assert {row["collection"] for row in used} == set(mix)
+    assert plan.left_out["mix"] > 0
+    shares = [part.collections for part in plan.megabatches]
+    chips = {name: sum(each[name].chips for each in shares if name in each) for name in mix}
+    assert sum(chips.values()) == plan.usable
+    _, used = chips_of(ingested, strata="platform", mix={"landsat-8": 1.0}, max_nodata=1)
+    assert {row["platform"] for row in used} == {"landsat-8"}
+    with pytest.raises(RequestError, match="strata cannot be made of 'weather'"):
+        chips_of(ingested, strata="weather")
+
+
+@group
+def test_a_plan_does_not_feel_in_which_files_chips_are(ingested: Store) -> None:
+    """Compaction rewrites the files of a snapshot and keeps its name: a plan is of the name."""
+    snapshot = load_snapshot(ingested, "latest", chip_size=64)
+    rows = read_columns(ingested, snapshot.chip_files, None)
+    scenes = read_columns(ingested, snapshot.scene_files, None)
+    names = sorted(set(scenes["scene"].to_pylist()), reverse=True)
+    files: dict[str, list[str]] = {"chips": [], "scenes": []}
+    for number in range(0, len(names), 3):
+        some = pa.array(names[number : number + 3])
+        for table, whole in (("chips", rows), ("scenes", scenes)):
+            place = pc.index_in(whole["scene"].cast(pa.string()), some)
+            part = whole.append_column("place", place).filter(pc.is_valid(place))
+            sink = BytesIO()
+            parquet.write_table(part.sort_by([("place", "descending")]), sink)
+            files[table].append(f"elsewhere/{table}-{number}.parquet")
+            ingested.put(files[table][-1], sink.getvalue())
+    changes = {"chip_files": tuple(files["chips"]), "scene_files": tuple(files["scenes"])}
+    moved = snapshot.model_copy(update=changes)
+    request = FEW.model_copy(update={"max_nodata": 1.0})
+    deals = [
+        deal_usable(request, read_usable(request, ingested, each), megabatch=2)
+        for each in (snapshot, moved)
+    ]
+    for name in ("megabatch", "group", "counts"):
+        assert np.array_equal(getattr(deals[0], name), getattr(deals[1], name))
+    assert deals[0].scenes["scene"].to_pylist() == deals[1].scenes["scene"].to_pylist()
+    chips = [
+        [
+            (deal.usable.row[a : a + n].tolist(), deal.usable.col[a : a + n].tolist())
+            for a, n in zip(deal.starts, deal.counts, strict=True)
+        ]
+        for deal in deals
+    ]
+    assert chips[0] == chips[1]
+
+
+@group
+def test_an_outline_says_what_a_plan_will_do(ingested: Store) -> None:
+    """Its sums are those of the plan, and each scene is one on the map."""
+    plan, used = chips_of(ingested)
+    said = outline(plan)
+    naip = [row for row in used if row["collection"] == "naip"]
+    count = len({row["scene"] for row in naip})
+    assert said["naip"] == f"{count:,} scenes, {len(naip):,} chips"
+    assert said["megabatches"].startswith(f"{len(plan.megabatches)} of at most 2")
+    assert plan in list_plans(ingested)
+    found = load_snapshot(ingested, plan.snapshot)
+    table = read_columns(ingested, found.scene_files, ["scene", "bbox"]).to_pylist()
+    boxes = {row["scene"]: row["bbox"] for row in table}
+    for number, spread in enumerate(spreads(ingested, plan, first=99)):
+        scenes = load_scenes(ingested, plan.plan, number)
+        wanted: set[tuple[int, int]] = set()
+        for scene in scenes:
+            box = boxes[f"{scene.collection}/{scene.scene}"]
+            lon, lat = (box["xmin"] + box["xmax"]) / 2, (box["ymin"] + box["ymax"]) / 2
+            wanted.add((17 - int((lat + 90) // 10), int((lon + 180) // 10)))
+        signs = {
+            (line, place)
+            for line, text in enumerate(spread.picture)
+            for place, sign in enumerate(text)
+            if sign != " "
+        }
+        assert signs == wanted
+        assert spread.cells == len(wanted)
+        assert sum(spread.shares.values()) == pytest.approx(1)
+
+
+@group
+def test_the_command_line_plans_lists_and_shows(
+    ingested: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same request as from Python is the same plan; mistakes are one sentence."""
+    monkeypatch.setenv("CHIPMILL_ARCHIVE", ingested.url)
+    fields = ["minibatch=2", "megabatch=2", "chip_size=64", "few_scenes=true", "leftover=spread"]
+    file = tmp_path / "request.yaml"
+    file.write_text("minibatch: 9\nsplit: {side: train}\nmax_nodata: 1\n")
+    text = "gsd <= 120 AND platform IS NOT NULL"
+
+    def run(*words: str) -> Result:
+        return CliRunner().invoke(app, ["plan", *words])
+
+    made = run("make", *fields, "split.cell_km=500", "--filter", text, "--request", str(file))
+    split = {"side": "train", "cell_km": 500}
+    plan, _ = chips_of(ingested, filter=text, max_nodata=1, split=split)
+    assert made.stdout.strip() == plan.plan, made.stderr
+    assert plan.plan in run("list").stdout
+    shown = run("show", plan.plan, "--first", "1").stdout
+    assert "left out for border of the split" in shown
+    assert "megabatch 0 is in" in shown
+    said = json.loads(run("show", plan.plan, "--json").stdout)
+    assert said["usable"] == plan.usable
+    assert said["request"]["split"]["cell_km"] == 500
+    assert len(said["spread"]) == min(3, len(plan.megabatches))
+    for words, sentence in (
+        (["make", "minibatch"], "'minibatch' is no field of a request"),
+        (["make", "minibatch=0"], "minibatch: Input should be greater than"),
+        (["make", "minibatch=2", "--filter", "cloud <"], "not CQL2 at character 8"),
+        (["make", "--request", "none.yaml"], "none.yaml cannot be read"),
+        (["show", "0123456789abcdef"], "there is no plan"),
+    ):
+        wrong = run(*words)
+        assert wrong.exit_code == 1
+        assert sentence in wrong.stderr
+        assert wrong.stderr.count("\n") == 1

@@ -98,7 +98,7 @@ def fragment_of(sink: BytesIO) -> Any:  # noqa: ANN401
     return make(pa.BufferReader(sink.getvalue()))
 
 
-def kept(said: ChipFilter, table: pa.Table = TABLE) -> list[object]:
+def kept(said: ChipFilter, table: pa.Table = TABLE) -> list[Any]:
     """Filter as a reader of Parquet does: row groups, then rows, then polygons."""
     sink = BytesIO()
     numbered = table.append_column("number", pa.array(range(len(table))))
@@ -158,7 +158,11 @@ def areas(draw: st.DrawFn) -> tuple[str, Test]:
         "S_DISJOINT": shape.disjoint,
         "S_WITHIN": shape.covers,
     }[how]
-    return f"{how}(geometry, {text})", lambda row: test(shapely.from_wkb(row["geometry"]))
+
+    def holds(row: Row) -> bool:
+        return test(shapely.from_wkb(row["geometry"]))
+
+    return f"{how}(geometry, {text})", holds
 
 
 @st.composite

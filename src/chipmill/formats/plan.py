@@ -1,18 +1,31 @@
 """A plan as the archive keeps it: a summary as JSON, the scenes with their chips as Parquet."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
-from typing import Literal
+from itertools import pairwise
+from typing import Any, Final, Literal, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pyarrow import parquet
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    JsonValue,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+)
 
 from chipmill.errors import PackError
+
+
+class PlannedShare(BaseModel):
+    """What a collection gives to a megabatch."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scenes: PositiveInt
+    chips: PositiveInt
 
 
 class PlannedMegabatch(BaseModel):
@@ -23,6 +36,8 @@ class PlannedMegabatch(BaseModel):
     scenes: PositiveInt
     chips: PositiveInt
     minibatches: NonNegativeInt
+    collections: dict[str, PlannedShare] = {}
+    """What each collection gives."""
     left_over: NonNegativeInt
     """Usable chips that no minibatch takes, because a parent scene would repeat."""
     size: PositiveInt
@@ -46,9 +61,11 @@ class Plan(BaseModel):
     order_version: PositiveInt
     chip_size: PositiveInt
     usable: NonNegativeInt
-    """Chips of the snapshot that pass the filters."""
+    """Chips in the megabatches."""
     left_out: dict[str, NonNegativeInt]
-    """Chips that do not pass, by reason."""
+    """Chips of the snapshot that are in no megabatch, by reason."""
+    request: dict[str, JsonValue] = {}
+    """All that decides the plan; its hash is the plan's name."""
     megabatches: tuple[PlannedMegabatch, ...]
 
     def encode(self) -> bytes:
@@ -93,6 +110,9 @@ PLAN_SCENES = pa.schema(
         pa.field("scene", pa.string(), nullable=False),
         pa.field("group", pa.int32(), nullable=False),
         pa.field("chip_bytes", pa.int64(), nullable=False),
+        pa.field("chips", pa.int32(), nullable=False),
+        pa.field("lon", pa.float32(), nullable=False),
+        pa.field("lat", pa.float32(), nullable=False),
         pa.field("row", pa.list_(pa.uint16()), nullable=False),
         pa.field("col", pa.list_(pa.uint16()), nullable=False),
         pa.field("cloud_fraction", pa.list_(pa.float32()), nullable=False),
@@ -101,32 +121,37 @@ PLAN_SCENES = pa.schema(
 )
 """One row a scene, sorted by megabatch, collection, scene; its usable chips as lists, row-major."""
 
+WRITING: Final[dict[str, Any]] = {
+    "compression": "zstd",
+    "use_dictionary": ["megabatch", "collection", "group", "chip_bytes"],
+    # Rows and columns are near each other, and shares have few bytes that differ.
+    "column_encoding": {
+        "row.list.element": "DELTA_BINARY_PACKED",
+        "col.list.element": "DELTA_BINARY_PACKED",
+        "cloud_fraction.list.element": "BYTE_STREAM_SPLIT",
+        "nodata_fraction.list.element": "BYTE_STREAM_SPLIT",
+    },
+}
+"""How the scenes of a plan are written; a megabatch is a row group."""
 
-def encode_scenes(scenes: Sequence[PlannedScene]) -> bytes:
-    """Write the scenes of a plan, one row a scene."""
-    table = pa.Table.from_pylist(
-        [{name: getattr(scene, name) for name in PLAN_SCENES.names} for scene in scenes],
-        schema=PLAN_SCENES,
-    )
-    sink = BytesIO()
-    parquet.write_table(table, sink, compression="zstd")
-    return sink.getvalue()
 
-
-def decode_scenes(data: bytes, *, megabatch: int) -> list[PlannedScene]:
-    """Read the scenes of one megabatch."""
-    table = parquet.read_table(BytesIO(data), filters=pc.field("megabatch") == megabatch)
+def decode_scenes(table: pa.Table) -> list[PlannedScene]:
+    """Read rows of `PLAN_SCENES`."""
+    lists = [_split(table[name]) for name in _LISTS]
+    rows = table.select(_ABOUT).to_pylist()
     return [
-        PlannedScene(
-            megabatch=megabatch,
-            collection=row["collection"],
-            scene=row["scene"],
-            group=row["group"],
-            chip_bytes=row["chip_bytes"],
-            row=np.array(row["row"], np.uint16),
-            col=np.array(row["col"], np.uint16),
-            cloud_fraction=np.array(row["cloud_fraction"], np.float32),
-            nodata_fraction=np.array(row["nodata_fraction"], np.float32),
-        )
-        for row in table.to_pylist()
+        PlannedScene(**about, **dict(zip(_LISTS, chips, strict=True)))
+        for about, *chips in zip(rows, *lists, strict=True)
     ]
+
+
+_ABOUT = ["megabatch", "collection", "scene", "group", "chip_bytes"]
+_LISTS = ["row", "col", "cloud_fraction", "nodata_fraction"]
+
+
+def _split(column: "pa.ChunkedArray[Any]") -> list[Any]:
+    """Give the lists of a column as arrays that share its memory."""
+    lists = cast("Any", column).combine_chunks()
+    bounds = lists.offsets.to_numpy()
+    values = lists.values.to_numpy()
+    return [values[start:stop] for start, stop in pairwise(bounds.tolist())]

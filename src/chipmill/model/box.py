@@ -46,5 +46,20 @@ def around(boxes: NDArray[np.float64]) -> Box:
     return _wrapped(left), south, _wrapped(right), north
 
 
+def middles(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the middle of each box.
+
+    Args:
+        boxes: Shape (n, 4): west, south, east, north; west > east across the antimeridian.
+
+    Returns:
+        Shape (n, 2): longitude, from -180 to 180, and latitude.
+    """
+    west, south, east, north = (boxes[:, side] for side in range(4))
+    lon = west + (east - west) % _WHOLE / 2
+    lon -= _WHOLE * (lon > _HALF)
+    return np.stack([lon, (south + north) / 2], axis=1)
+
+
 def _wrapped(longitude: float) -> float:
     return longitude - _WHOLE if longitude > _HALF else longitude

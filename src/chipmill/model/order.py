@@ -201,10 +201,11 @@ def _shuffled(dealt: list[_Dealt], left: NDArray[np.int64], *, key: tuple[int, .
     )
     drawn = permutation(len(sizes), key=("order minibatches", *key))
     offsets = np.concatenate(([0], np.cumsum(sizes[drawn])))
-    starts = (np.cumsum(sizes) - sizes)[drawn]
-    places = np.repeat(starts - offsets[:-1], sizes[drawn])
-    places += np.arange(len(places))
-    cards = cards[places]
+    if len(sizes) and np.ptp(sizes) == 0:
+        cards = cards.reshape(len(sizes), -1)[drawn].reshape(-1)
+    else:
+        starts = (np.cumsum(sizes) - sizes)[drawn]
+        cards = cards[np.arange(len(cards)) + np.repeat(starts - offsets[:-1], sizes[drawn])]
     order = Order(
         scene=(cards >> _CHIP).astype(np.int32),
         chip=cards.astype(np.int32),

@@ -2,7 +2,10 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
+
+from chipmill.model.chip_filter import ChipFilter
+from chipmill.model.split import SpatialSplit
 
 
 class PlanRequest(BaseModel):
@@ -43,6 +46,29 @@ class PlanRequest(BaseModel):
     )
     collections: tuple[str, ...] = Field(
         default=(), title="Collections", description="Only these; empty: all of the snapshot."
+    )
+    filter: ChipFilter = Field(
+        default=ChipFilter(),
+        title="Filter",
+        description="More conditions on chips, in CQL2, such as gsd <= 10 AND datetime >= "
+        "DATE('2023-01-01') AND S_INTERSECTS(geometry, BBOX(5, 47, 15, 55)).",
+    )
+    split: SpatialSplit | None = Field(
+        default=None,
+        title="Split",
+        description="Train or validation, apart on earth; empty: all chips.",
+    )
+    strata: str = Field(
+        default="collection",
+        title="Strata",
+        description="Column of the table of scenes whose values each megabatch has in the same "
+        "ratios, such as collection or platform.",
+    )
+    mix: dict[str, PositiveFloat] = Field(
+        default={},
+        title="Mix",
+        description="Weights of strata by name, in chips; scenes that are too many are left out. "
+        "Empty: all scenes, in the snapshot's own mix.",
     )
     leftover: Literal["drop", "spread"] = Field(
         default="drop",

@@ -160,7 +160,7 @@ def areas(draw: st.DrawFn) -> tuple[str, Test]:
     }[how]
 
     def holds(row: Row) -> bool:
-        return test(shapely.from_wkb(row["geometry"]))
+        return test(shapely.from_wkb(cast("bytes", row["geometry"])))
 
     return f"{how}(geometry, {text})", holds
 

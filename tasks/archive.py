@@ -1,6 +1,7 @@
 """From a catalogue into the archive: search, copy, rewrite, index, merge."""
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from chipmill.io.store import Store
 from chipmill.model.ingest_request import IngestRequest
@@ -28,7 +29,7 @@ def search_scenes(request: IngestRequest) -> list[Shard]:
     return into_shards(found, size=request.shard_size)
 
 
-@task(name="copy", task_run_name="copy {shard}", tags=["archive-write"])
+@task(name="copy", task_run_name="copy {shard}", cache_policy=NO_CACHE, tags=["archive-write"])
 def copy_scenes(shard: Shard, request: IngestRequest) -> Shard:
     """Copy the chosen assets of each scene."""
     archive, at_once = _archive(), Settings.load().copies_at_once
@@ -40,7 +41,7 @@ def copy_scenes(shard: Shard, request: IngestRequest) -> Shard:
     return each_scene(shard, work, step="copy", archive=archive)
 
 
-@task(name="rewrite", task_run_name="rewrite {shard}")
+@task(name="rewrite", task_run_name="rewrite {shard}", cache_policy=NO_CACHE)
 def rewrite_items(shard: Shard, request: IngestRequest) -> Shard:
     """Write the STAC item of each scene anew, true of the copied files."""
     archive = _archive()
@@ -52,7 +53,7 @@ def rewrite_items(shard: Shard, request: IngestRequest) -> Shard:
     return each_scene(shard, work, step="rewrite", archive=archive)
 
 
-@task(name="index", task_run_name="index {shard}")
+@task(name="index", task_run_name="index {shard}", cache_policy=NO_CACHE)
 def index_scenes(shard: Shard, request: IngestRequest) -> Shard:
     """Count cloud and nodata of every chip of each scene."""
     archive = _archive()

@@ -59,13 +59,13 @@ class IngestRequest(BaseModel):
         title="Chip size (px)",
         description="Edge of a chip in pixels of the scene's finest grid.",
     )
-    shard_size: int = Field(
-        default=1,
+    shard_size: int | None = Field(
+        default=None,
         ge=1,
         le=10_000,
         title="Scenes per task run",
-        description="1 shows each scene as a task run of its own; use some hundred for thousands "
-        "of scenes.",
+        description="1 shows each scene as a task run of its own. Empty: 1 for up to 50 scenes, "
+        "else as many as make some hundred task runs a step.",
     )
 
     @field_validator("bbox")

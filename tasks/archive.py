@@ -59,7 +59,9 @@ def index_scenes(shard: Shard, request: IngestRequest) -> Shard:
     archive = _archive()
 
     def work(scene: SceneRef) -> dict[str, int]:
-        done = index.index_chips(scene, archive, chip_size=request.chip_size)
+        done = index.index_chips(
+            scene, archive, chip_size=request.chip_size, cloud_classes=request.cloud_classes
+        )
         return {"chips": done.chips, "indexed": int(done.fresh)}
 
     indexed = each_scene(shard, work, step="index", archive=archive)

@@ -181,6 +181,8 @@ def _asset(copied: CopiedScene, asset: Asset) -> dict[str, Any]:
         "raster:spatial_resolution": file.resolution,
         "alternate": {"source": {"href": without_signature(asset.href)}},
     }
+    if not sources:
+        written |= asset.quality
     if raw.get("title"):
         written["title"] = raw["title"]
     if file.nodata is not None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.env import Env
 from rasterio.errors import RasterioError, RasterioIOError
 from rasterio.io import DatasetReader
@@ -47,6 +48,10 @@ class Header:
     dtype: str
     nodata: float | None
     """Digital number, NaN included; None: the header names none."""
+    alpha: int | None
+    """Position of the band that the file calls alpha, counted from 1."""
+    masked: bool
+    """Whether the file has a mask of its own: a TIFF directory that says which pixels are data."""
 
 
 class Raster:
@@ -70,6 +75,18 @@ class Raster:
         window = Window(0, first, self.header.grid.width, last - first)  # pyright: ignore[reportCallIssue]
         try:
             return self._dataset.read(list(bands), window=window)
+        except RasterioIOError as err:
+            raise SceneError(f"{self._where} is damaged in rows {first} to {last} ({err})") from err
+
+    def valid_rows(self, first: int, last: int) -> NDArray[np.bool_]:
+        """Read the file's own mask in whole pixel rows: shape (last - first, width), true is data.
+
+        Raises:
+            SceneError: A block is damaged.
+        """
+        window = Window(0, first, self.header.grid.width, last - first)  # pyright: ignore[reportCallIssue]
+        try:
+            return self._dataset.read_masks(1, window=window) != 0
         except RasterioIOError as err:
             raise SceneError(f"{self._where} is damaged in rows {first} to {last} ({err})") from err
 
@@ -120,7 +137,14 @@ def _header(dataset: DatasetReader, where: str) -> Header:
         bands=dataset.count,
         dtype=dataset.dtypes[0],
         nodata=None if dataset.nodata is None else float(dataset.nodata),
+        alpha=_alpha(dataset),
+        masked=dataset.mask_flag_enums[0] == [MaskFlags.per_dataset],
     )
+
+
+def _alpha(dataset: DatasetReader) -> int | None:
+    kinds = dataset.colorinterp
+    return kinds.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in kinds else None
 
 
 def _affine(dataset: DatasetReader) -> Affine:

@@ -52,6 +52,12 @@ class IngestRequest(BaseModel):
     bands: tuple[str, ...] = Field(
         default=(), title="Bands", description="chipmill's band names; empty: all of the sensor."
     )
+    cloud_classes: tuple[str, ...] = Field(
+        default=(),
+        title="Cloud classes",
+        description="Flags of the quality band that count as cloud, such as cloud_shadow; empty: "
+        "those of the sensor. `chipmill sensors` lists them.",
+    )
     chip_size: int = Field(
         default=256,
         ge=16,

@@ -1,6 +1,6 @@
 """What chipmill knows of one kind of scene: a table that the steps read."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from chipmill.errors import RequestError
@@ -35,7 +35,9 @@ class Band:
     """By platform; under the empty name what holds for any. Empty for a band without wavelength."""
     mean: float | None = None
     std: float | None = None
-    """Normalisation over a large data set, in digital numbers."""
+    """Normalisation over a large data set, in the sensor's domain."""
+    default: bool = True
+    """Whether a request that names no bands takes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,7 @@ class Sensor:
     platforms: tuple[str, ...]
     """Platforms that the band table is true of; empty where it does not matter."""
     bands: tuple[Band, ...]
+    """Empty: an item says itself which bands it has."""
     quality: QualityRule | None
     """How clouds and nodata are told from the quality band; None: there is none."""
     nodata: float | None
@@ -59,6 +62,20 @@ class Sensor:
     """Physical value = digital number x scale + offset, where the item says nothing."""
     offset_flag: str | None = None
     """Property of an item that says, when true, that the offset is in the pixels already."""
+    alpha: bool = False
+    """Whether an alpha band of its files masks the others; false where cameras mislabel a band."""
+    decibels: bool = False
+    """Whether its normalisation is of 10 log10 of the physical value: radar."""
+
+    def wanted(self, names: Iterable[str]) -> tuple[Band, ...]:
+        """Find bands by name; those of the default where none is named.
+
+        Raises:
+            RequestError: The sensor has no such band; the message lists those it has.
+        """
+        return tuple(self.band(name) for name in names) or tuple(
+            band for band in self.bands if band.default
+        )
 
     def band(self, name: str) -> Band:
         """Find a band by chipmill's name.

@@ -8,17 +8,34 @@ Collection 2 Level 1 Data Format Control Book (LSDS-1822) and Level 2 Science Pr
 
 from collections.abc import Mapping
 
-from chipmill.model.quality import BitRule
+from chipmill.model.quality import QualityRule, bit
 from chipmill.model.sensor import Band, Spectral
 
 PLATFORMS = ("landsat-8", "landsat-9")
 """Those with OLI; the instruments before it have other bands under the same names."""
 
-# 0 fill; 1 dilated cloud, 2 cirrus, 3 cloud, 4 cloud shadow.
-QA_PIXEL = BitRule(
+QA_PIXEL = QualityRule(
     keys=("qa_pixel", "QA_PIXEL.TIF", "QA_PIXEL"),
-    nodata=(0,),
-    cloud=(1, 2, 3, 4),
+    # Names as the Planetary Computer has them; the aliases are those of USGS.
+    flags={
+        "fill": bit(0),
+        "dilated_cloud": bit(1, aliases=("dilated",)),
+        "cirrus": bit(2),
+        "cloud": bit(3),
+        "cloud_shadow": bit(4, aliases=("shadow",)),
+        "snow": bit(5),
+        "clear": bit(6),
+        "water": bit(7),
+    },
+    nodata=("fill",),
+    cloud=("dilated_cloud", "cirrus", "cloud", "cloud_shadow"),
+    # Clear means: neither cloud nor dilated cloud.
+    always=("fill", "clear", "cloud", "dilated_cloud"),
+    refused={
+        "BQA": "its bits are those before Collection 2",
+        "BQA.TIF": "its bits are those before Collection 2",
+        "pixel_qa": "its bits are those before Collection 2",
+    },
 )
 
 _BANDS = {

@@ -5,8 +5,37 @@ Normalisation: Clay v1 (Clay-foundation/model, configs/metadata.yaml), in digita
 offset of baseline 04.00 removed.
 """
 
-from chipmill.model.quality import ClassRule
+from chipmill.model.quality import QualityRule, value
 from chipmill.model.sensor import Band, Sensor, Spectral
+
+# Classes of Sen2Cor's scene classification: ESA, Sentinel-2 Level-2A Algorithm Theoretical Basis
+# Document (S2-PDGS-MPC-ATBD-L2A); names as Copernicus Data Space has them. Counted as cloud is the
+# set that Clay v1 was trained with.
+SCL = QualityRule(
+    keys=("scl", "SCL", "SCL_20m"),
+    flags={
+        "no_data": value(0),
+        "saturated_or_defective": value(1),
+        "dark_area_pixels": value(2),
+        "cloud_shadows": value(3),
+        "vegetation": value(4),
+        "not_vegetated": value(5),
+        "water": value(6),
+        "unclassified": value(7),
+        "cloud_medium_probability": value(8),
+        "cloud_high_probability": value(9),
+        "thin_cirrus": value(10),
+        "snow": value(11),
+    },
+    nodata=("no_data",),
+    cloud=(
+        "saturated_or_defective",
+        "cloud_shadows",
+        "cloud_medium_probability",
+        "cloud_high_probability",
+        "thin_cirrus",
+    ),
+)
 
 
 def _both(a: tuple[float, float], b: tuple[float, float]) -> dict[str, Spectral]:
@@ -114,13 +143,7 @@ SENSOR = Sensor(
             std=1379,
         ),
     ),
-    # Classes of the SCL (Sen2Cor): 0 no data; 1 saturated or defective, 3 cloud shadow, 8 and 9
-    # cloud of medium and high probability, 10 thin cirrus: the set that Clay v1 was trained with.
-    quality=ClassRule(
-        keys=("scl", "SCL", "SCL_20m"),
-        nodata=(0,),
-        cloud=(1, 3, 8, 9, 10),
-    ),
+    quality=SCL,
     nodata=0,
     scale=0.0001,
     offset_flag="earthsearch:boa_offset_applied",

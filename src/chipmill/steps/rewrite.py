@@ -32,7 +32,7 @@ def rewrite_item(scene: SceneRef, archive: Store, *, bands: tuple[str, ...] = ()
     kind = sensor(scene.collection)
     item = json.loads(archive.get(layout.source_item_key(scene.collection, scene.item)))
     parsed = read_item(item)
-    choice = choose(parsed, kind, bands=bands or tuple(band.name for band in kind.bands))
+    choice = choose(parsed, kind, bands=bands)
     records = _records(scene, archive)
     latitude = (parsed.bbox[1] + parsed.bbox[3]) / 2
     files = {

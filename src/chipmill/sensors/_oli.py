@@ -48,9 +48,12 @@ _BANDS = {
 }
 """Of the bands of 30 m by common name: the instrument's name, centre and width in nanometres."""
 
+_MORE = {"coastal": (442.96, 15.98), "pan": (589.50, 172.40), "cirrus": (1373.43, 20.39)}
+"""Of bands that a request must name: centre and width in nanometres, from the same table."""
+
 
 def oli_bands(figures: Mapping[str, tuple[float, float]], *, prefix: str) -> tuple[Band, ...]:
-    """Make the bands of a level.
+    """Make the bands of 30 m of a level.
 
     Args:
         figures: Mean and standard deviation in digital numbers by common name.
@@ -62,7 +65,7 @@ def oli_bands(figures: Mapping[str, tuple[float, float]], *, prefix: str) -> tup
             common_name=name,
             keys=tuple(dict.fromkeys((name, f"{prefix}{number}.TIF", f"{prefix}{number}", number))),
             gsd=30,
-            spectral=_spectral(centre, width),
+            spectral=oli_spectral(centre, width),
             mean=figures[name][0],
             std=figures[name][1],
         )
@@ -70,7 +73,19 @@ def oli_bands(figures: Mapping[str, tuple[float, float]], *, prefix: str) -> tup
     )
 
 
-def _spectral(centre: float, width: float) -> dict[str, Spectral]:
+def more_band(name: str, number: str, *, prefix: str, gsd: float = 30) -> Band:
+    """Make a band that a request must name: coastal, pan or cirrus."""
+    return Band(
+        name=name,
+        common_name=name,
+        keys=tuple(dict.fromkeys((name, f"{prefix}{number}.TIF", f"{prefix}{number}", number))),
+        gsd=gsd,
+        spectral=oli_spectral(*_MORE[name]),
+        default=False,
+    )
+
+
+def oli_spectral(centre: float, width: float) -> dict[str, Spectral]:
     """Turn nanometres into micrometres, the same on both platforms."""
     spectral = Spectral(wavelength=round(centre / 1000, 6), fwhm=round(width / 1000, 6))
     return dict.fromkeys(PLATFORMS, spectral)

@@ -1,12 +1,19 @@
 """Sentinel-2 level 2A: surface reflectance with a scene classification (SCL).
 
-Wavelengths and widths: ESA, Sentinel-2 MSI spectral responses (COPE-GSEG-EOPG-TN-15-0007, v3.0).
+Wavelengths and widths of S2A and S2B: ESA, Sentinel-2 MSI spectral responses
+(COPE-GSEG-EOPG-TN-15-0007, v3.0). Those of S2C are computed from its spectral responses as the R
+package prosail 2.5.10 carries them (jbferet/prosail, data-raw/Sentinel_2C_Spectral_Response.csv):
+the mean wavelength weighted by the response, and the width at half of its maximum. The same
+computation gives ESA's centres of S2A and S2B to 0.1 nm, and widths that lie 1 to 2 nm below ESA's.
+The bands of 60 m, for coasts and water vapour, are taken on request; S2C has no figures of them.
 Normalisation: Clay v1 (Clay-foundation/model, configs/metadata.yaml), in digital numbers with the
 offset of baseline 04.00 removed.
 """
 
 from chipmill.model.quality import QualityRule, value
 from chipmill.model.sensor import Band, Sensor, Spectral
+
+PLATFORMS = ("sentinel-2a", "sentinel-2b", "sentinel-2c")
 
 # Classes of Sen2Cor's scene classification: ESA, Sentinel-2 Level-2A Algorithm Theoretical Basis
 # Document (S2-PDGS-MPC-ATBD-L2A); names as Copernicus Data Space has them. Counted as cloud is the
@@ -38,11 +45,11 @@ SCL = QualityRule(
 )
 
 
-def _both(a: tuple[float, float], b: tuple[float, float]) -> dict[str, Spectral]:
-    """Give the centre and width in nanometres of a band on S2A and on S2B."""
+def _three(*figures: tuple[float, float]) -> dict[str, Spectral]:
+    """Give the centre and width in nanometres of a band on S2A, S2B and, where known, S2C."""
     return {
         platform: Spectral(wavelength=round(centre / 1000, 6), fwhm=round(width / 1000, 6))
-        for platform, (centre, width) in (("sentinel-2a", a), ("sentinel-2b", b))
+        for platform, (centre, width) in zip(PLATFORMS, figures, strict=False)
     }
 
 
@@ -50,14 +57,22 @@ SENSOR = Sensor(
     name="sentinel-2-l2a",
     title="Sentinel-2 level 2A",
     collections=("sentinel-2-l2a", "sentinel-2-c1-l2a"),
-    platforms=("sentinel-2a", "sentinel-2b"),
+    platforms=PLATFORMS,
     bands=(
+        Band(
+            name="coastal",
+            common_name="coastal",
+            keys=("coastal", "B01", "B01_60m"),
+            gsd=60,
+            spectral=_three((442.7, 21), (442.2, 21)),
+            default=False,
+        ),
         Band(
             name="blue",
             common_name="blue",
             keys=("blue", "B02", "B02_10m"),
             gsd=10,
-            spectral=_both((492.4, 66), (492.1, 66)),
+            spectral=_three((492.4, 66), (492.1, 66), (489.0, 65)),
             mean=1105,
             std=1809,
         ),
@@ -66,7 +81,7 @@ SENSOR = Sensor(
             common_name="green",
             keys=("green", "B03", "B03_10m"),
             gsd=10,
-            spectral=_both((559.8, 36), (559.0, 36)),
+            spectral=_three((559.8, 36), (559.0, 36), (560.6, 35)),
             mean=1355,
             std=1757,
         ),
@@ -75,7 +90,7 @@ SENSOR = Sensor(
             common_name="red",
             keys=("red", "B04", "B04_10m"),
             gsd=10,
-            spectral=_both((664.6, 31), (664.9, 31)),
+            spectral=_three((664.6, 31), (664.9, 31), (666.5, 30)),
             mean=1552,
             std=1888,
         ),
@@ -84,7 +99,7 @@ SENSOR = Sensor(
             common_name="rededge071",
             keys=("rededge1", "B05", "B05_20m"),
             gsd=20,
-            spectral=_both((704.1, 15), (703.8, 16)),
+            spectral=_three((704.1, 15), (703.8, 16), (707.1, 15)),
             mean=1887,
             std=1870,
         ),
@@ -93,7 +108,7 @@ SENSOR = Sensor(
             common_name="rededge075",
             keys=("rededge2", "B06", "B06_20m"),
             gsd=20,
-            spectral=_both((740.5, 15), (739.1, 15)),
+            spectral=_three((740.5, 15), (739.1, 15), (741.1, 15)),
             mean=2422,
             std=1732,
         ),
@@ -102,7 +117,7 @@ SENSOR = Sensor(
             common_name="rededge078",
             keys=("rededge3", "B07", "B07_20m"),
             gsd=20,
-            spectral=_both((782.8, 20), (779.7, 20)),
+            spectral=_three((782.8, 20), (779.7, 20), (784.7, 20)),
             mean=2630,
             std=1697,
         ),
@@ -111,7 +126,7 @@ SENSOR = Sensor(
             common_name="nir",
             keys=("nir", "B08", "B08_10m"),
             gsd=10,
-            spectral=_both((832.8, 106), (832.9, 106)),
+            spectral=_three((832.8, 106), (832.9, 106), (834.6, 96)),
             mean=2743,
             std=1742,
         ),
@@ -120,16 +135,24 @@ SENSOR = Sensor(
             common_name="nir08",
             keys=("nir08", "B8A", "B8A_20m"),
             gsd=20,
-            spectral=_both((864.7, 21), (864.0, 22)),
+            spectral=_three((864.7, 21), (864.0, 22), (865.6, 20)),
             mean=2785,
             std=1648,
+        ),
+        Band(
+            name="nir09",
+            common_name="nir09",
+            keys=("nir09", "B09", "B09_60m"),
+            gsd=60,
+            spectral=_three((945.1, 20), (943.2, 21)),
+            default=False,
         ),
         Band(
             name="swir16",
             common_name="swir16",
             keys=("swir16", "B11", "B11_20m"),
             gsd=20,
-            spectral=_both((1613.7, 91), (1610.4, 94)),
+            spectral=_three((1613.7, 91), (1610.4, 94), (1612.0, 90)),
             mean=2388,
             std=1470,
         ),
@@ -138,7 +161,7 @@ SENSOR = Sensor(
             common_name="swir22",
             keys=("swir22", "B12", "B12_20m"),
             gsd=20,
-            spectral=_both((2202.4, 175), (2185.7, 185)),
+            spectral=_three((2202.4, 175), (2185.7, 185), (2191.3, 183)),
             mean=1835,
             std=1379,
         ),

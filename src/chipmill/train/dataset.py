@@ -1,7 +1,7 @@
 """The dataset that a training loop iterates over: a rank's batches of a plan, in its order."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from chipmill.train.ready import check_share, ready_manifest
 from chipmill.train.state import read_state, state_at
 from chipmill.train.stream import Reader, stretches
 from chipmill.train.tensors import register_dataset, require_torch, torch_is_here, worker
+from chipmill.train.view import Resize, Transform, View
 
 
 class ChipDataset:
@@ -45,7 +46,7 @@ class ChipDataset:
     a short minibatch has no chip for some ranks, and these get no batch of it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a keyword for each thing that a loop may ask for
         self,
         archive: str | Path,
         *,
@@ -56,6 +57,10 @@ class ChipDataset:
         notify: Notifier | None = None,
         wait_seconds: float = 3600.0,
         as_torch: bool | None = None,
+        bands: Sequence[str] = (),
+        resize: Resize = "nearest",
+        float32: bool = False,
+        transform: Transform | None = None,
     ) -> None:
         """Open a plan.
 
@@ -68,6 +73,11 @@ class ChipDataset:
             notify: Reports consumed megabatches; None reports to nobody.
             wait_seconds: How long to wait for a megabatch that is not staged yet.
             as_torch: Give tensors; None means where torch is installed.
+            bands: Names of the bands that are given, in this order; empty: all of a pack.
+            resize: How coarser bands come onto the finest grid: `nearest` or `bilinear`.
+            float32: Give pixels as 32-bit floats, not in the data type of the files.
+            transform: Changes each batch where it is read, as arrays, in a thread or a worker
+                process of the loader; it must give the same chips.
 
         Raises:
             MissingError: The archive has no such plan.
@@ -95,6 +105,7 @@ class ChipDataset:
             rank=rank,
             world_size=world_size,
             wait_seconds=wait_seconds,
+            view=View(bands=tuple(bands), resize=resize, float32=float32, transform=transform),
         )
 
     @property
@@ -108,6 +119,7 @@ class ChipDataset:
         Raises:
             PackError: A manifest or pack is damaged, or of another plan.
             TransientError: A megabatch was not ready within `wait_seconds`.
+            RequestError: A scene has not the bands that are asked for.
             NotifyError: The receiver has refused an earlier message.
         """
         progress, share = self._progress, worker()
@@ -207,8 +219,10 @@ class ChipDataset:
     def stats(self) -> dict[str, float]:
         """Sum up what this rank has consumed since the process began.
 
-        Keys: `minibatches`, `chips` and `megabatches` consumed, `stall_seconds` spent waiting for
-        staging, and the position as `megabatch` and `minibatch`.
+        Keys: `minibatches`, `chips`, `megabytes` (10^6 bytes of pixels) and `megabatches` consumed;
+        `seconds` since the first batch was, with `chips_per_second` and `megabytes_per_second`;
+        `stall_seconds` spent waiting for staging and their share, `stall_fraction`; the position as
+        `megabatch` and `minibatch`.
         """
         return self._progress.stats()
 

@@ -1,0 +1,51 @@
+"""Bring a coarser band onto the finest grid: by the nearest pixel, or between four of them.
+
+Both grids have the same outline: pixel i of n, on either axis, covers i / n to (i + 1) / n of it.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chipmill.train.view import Resize
+
+
+def to_finest(
+    band: NDArray[np.generic], *, size: int, resize: Resize = "nearest"
+) -> NDArray[np.generic]:
+    """Give a band the size of the finest grid, in its own data type.
+
+    Nearest: pixel i of the result, on either axis, is pixel floor(i * coarse / size) of the band:
+    at whole ratios each pixel is repeated, and the upper left corners meet at all ratios.
+
+    Bilinear: pixel i lies at (i + 0.5) * coarse / size - 0.5 of the band and is weighted between
+    the pixels before and after it; beyond the outermost centres these are repeated. Integers are
+    rounded to the nearest, halves to even.
+
+    Args:
+        band: Shape (y, x).
+        size: Edge of the result in pixels.
+        resize: Which of the two.
+
+    Returns:
+        Shape (size, size); the band itself where it has that shape.
+    """
+    if band.shape == (size, size):
+        return band
+    if resize == "nearest":
+        rows, columns = (np.arange(size) * coarse // size for coarse in band.shape)
+        return band.take(columns, axis=1).take(rows, axis=0)
+    between = _along(_along(band.astype(np.float64), size=size, axis=1), size=size, axis=0)
+    if band.dtype.kind in "iu":
+        np.rint(between, out=between)
+    return between.astype(np.dtype(band.dtype.name))
+
+
+def _along(values: NDArray[np.float64], *, size: int, axis: int) -> NDArray[np.float64]:
+    """Weight between neighbours along one axis."""
+    coarse = values.shape[axis]
+    place = np.clip((np.arange(size) + 0.5) * coarse / size - 0.5, 0, coarse - 1)
+    before = np.floor(place).astype(np.intp)
+    after = np.minimum(before + 1, coarse - 1)
+    share = place - before
+    share = share if axis == values.ndim - 1 else share[:, np.newaxis]
+    return values.take(before, axis) * (1 - share) + values.take(after, axis) * share

@@ -3,15 +3,15 @@
 Both grids have the same outline: pixel i of n, on either axis, covers i / n to (i + 1) / n of it.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from chipmill.train.view import Resize
 
 
-def to_finest(
-    band: NDArray[np.generic], *, size: int, resize: Resize = "nearest"
-) -> NDArray[np.generic]:
+def to_finest(band: NDArray[Any], *, size: int, resize: Resize = "nearest") -> NDArray[Any]:
     """Give a band the size of the finest grid, in its own data type.
 
     Nearest: pixel i of the result, on either axis, is pixel floor(i * coarse / size) of the band:

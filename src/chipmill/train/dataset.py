@@ -17,7 +17,7 @@ from chipmill.train.batch import Batch, BatchFacts, TorchBatch
 from chipmill.train.notify import Notifier
 from chipmill.train.progress import Progress
 from chipmill.train.ready import check_share, ready_manifest
-from chipmill.train.state import read_state, state_at
+from chipmill.train.state import WorkerPlace, read_state, state_at
 from chipmill.train.stream import Reader, stretches
 from chipmill.train.tensors import register_dataset, require_torch, torch_is_here, worker
 from chipmill.train.view import Resize, Transform, View
@@ -32,8 +32,9 @@ class ChipDataset:
 
     A batch is consumed when `done(batch)` says so. Iterating without worker processes says it by
     itself, when the next batch is asked for; with workers the training loop must. Workers copy the
-    position when they start, so leave `persistent_workers` off; and keep the dataset's own state in
-    checkpoints, not that of a stateful loader, which is another for each number of workers.
+    position when they start, so leave `persistent_workers` off. The dataset's own state fits any
+    world size and any number of workers; that of torchdata's `StatefulDataLoader` works too, for
+    the same number of workers.
 
         for batch in loader:
             step(batch)
@@ -99,6 +100,7 @@ class ChipDataset:
             register_dataset(ChipDataset)
         self._as_torch = here if as_torch is None else as_torch
         self._progress = Progress(plan=summary, notify=notify)
+        self._worker: WorkerPlace | None = None
         self._reader = Reader(
             plan=summary,
             fast=Path(fast),
@@ -122,19 +124,46 @@ class ChipDataset:
             RequestError: A scene has not the bands that are asked for.
             NotifyError: The receiver has refused an earlier message.
         """
-        progress, share = self._progress, worker()
+        progress = self._progress
+        if (share := worker()) is not None:
+            yield from self._for_loader(*share)
+            return
+        stream = stretches(self._reader, progress.position, manifest=progress.manifest, worker=None)
+        for stretch in stream:
+            for batch in stretch.batches:
+                yield self._given(batch)
+                # Reached only when the next batch is asked for: a loop that breaks or fails has
+                # not consumed this one.
+                progress.consume(batch)
+            progress.move(stretch.after)
+
+    def _for_loader(self, number: int, workers: int) -> Iterator[Batch | TorchBatch]:
+        """Give a loader's worker its batches; nobody here knows which of them are consumed."""
+        at = self._worker or WorkerPlace(
+            position=self._progress.position,
+            manifest=self._progress.manifest,
+            turn=number,
+            workers=workers,
+        )
+        if at.workers != workers:
+            raise RequestError(
+                f"this state is of a loader with {at.workers} workers, and there are {workers}; "
+                "use as many, or load the dataset's own state_dict(), which fits any number"
+            )
+        self._worker = at
         stream = stretches(
-            self._reader, progress.position, manifest=progress.manifest, worker=share
+            self._reader, at.position, manifest=at.manifest, worker=(at.turn, workers)
         )
         for stretch in stream:
             for batch in stretch.batches:
-                yield batch.to_torch() if self._as_torch else batch
-                # Reached only when the next batch is asked for: a loop that breaks or fails has
-                # not consumed this one. In a worker, nobody here knows.
-                if share is None:
-                    progress.consume(batch)
-            if share is None:
-                progress.move(stretch.after)
+                # Before the batch goes: a stateful loader asks for the state behind it.
+                self._worker = WorkerPlace(
+                    position=batch.after, manifest=batch.manifest, turn=workers - 1, workers=workers
+                )
+                yield self._given(batch)
+
+    def _given(self, batch: Batch) -> Batch | TorchBatch:
+        return batch.to_torch() if self._as_torch else batch
 
     def done(self, batch: BatchFacts) -> None:
         """Count a batch as consumed, and all before it; call it after the training step.
@@ -177,6 +206,10 @@ class ChipDataset:
 
     def state_dict(self) -> dict[str, object]:
         """Say where this rank stands, by consumed batches; plain text and numbers."""
+        if (at := self._worker) is not None:
+            return state_at(
+                self.plan.plan, at.position, manifest=at.manifest, turn=at.turn, workers=at.workers
+            )
         progress = self._progress
         return state_at(self.plan.plan, progress.position, manifest=progress.manifest)
 
@@ -199,7 +232,16 @@ class ChipDataset:
             RequestError: It is no state of this plan.
             NotifyError: The receiver has refused an earlier message.
         """
-        self._progress.resume(read_state(state, plan=self.plan))
+        found = read_state(state, plan=self.plan)
+        if found.workers:
+            self._worker = WorkerPlace(
+                position=found.position,
+                manifest=found.manifest,
+                turn=found.turn,
+                workers=found.workers,
+            )
+        else:
+            self._progress.resume(found)
 
     def checkpoint_saved(self, state: Mapping[str, object], *, name: str | None = None) -> None:
         """Say that a checkpoint with this state is durable.

@@ -3,7 +3,7 @@
 Both grids have the same outline: pixel i of n, on either axis, covers i / n to (i + 1) / n of it.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ def to_finest(band: NDArray[Any], *, size: int, resize: Resize = "nearest") -> N
     between = _along(_along(band.astype(np.float64), size=size, axis=1), size=size, axis=0)
     if band.dtype.kind in "iu":
         np.rint(between, out=between)
-    return between.astype(np.dtype(band.dtype.name))
+    return cast("NDArray[Any]", between.astype(band.dtype))
 
 
 def _along(values: NDArray[np.float64], *, size: int, axis: int) -> NDArray[np.float64]:

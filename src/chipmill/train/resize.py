@@ -3,7 +3,7 @@
 Both grids have the same outline: pixel i of n, on either axis, covers i / n to (i + 1) / n of it.
 """
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,18 +34,18 @@ def to_finest(band: NDArray[Any], *, size: int, resize: Resize = "nearest") -> N
     if resize == "nearest":
         rows, columns = (np.arange(size) * coarse // size for coarse in band.shape)
         return band.take(columns, axis=1).take(rows, axis=0)
-    between = _along(_along(band.astype(np.float64), size=size, axis=1), size=size, axis=0)
-    if band.dtype.kind in "iu":
-        np.rint(between, out=between)
-    return cast("NDArray[Any]", between.astype(band.dtype))
+    across = _across(band.astype(np.float64), size=size)
+    between = _across(across.T, size=size).T
+    out = np.empty((size, size), band.dtype)
+    out[:] = np.rint(between) if band.dtype.kind in "iu" else between
+    return out
 
 
-def _along(values: NDArray[np.float64], *, size: int, axis: int) -> NDArray[np.float64]:
-    """Weight between neighbours along one axis."""
-    coarse = values.shape[axis]
+def _across(values: NDArray[np.float64], *, size: int) -> NDArray[np.float64]:
+    """Weight between neighbours along the second axis."""
+    coarse = values.shape[1]
     place = np.clip((np.arange(size) + 0.5) * coarse / size - 0.5, 0, coarse - 1)
-    before = np.floor(place).astype(np.intp)
-    after = np.minimum(before + 1, coarse - 1)
-    share = place - before
-    share = share if axis == values.ndim - 1 else share[:, np.newaxis]
-    return values.take(before, axis) * (1 - share) + values.take(after, axis) * share
+    before = np.floor(place)
+    first = before.astype(np.intp)
+    one, other = values[:, first], values[:, np.minimum(first + 1, coarse - 1)]
+    return one + (other - one) * (place - before)

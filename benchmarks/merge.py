@@ -11,7 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import cache, partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +47,12 @@ def main(parts: int = PARTS) -> None:
     with tempfile.TemporaryDirectory(prefix="chipmill-bench-") as folder:
         root = Path(folder)
         archive = Store.open((root / "archive").as_uri())
-        _index(archive, range(parts))
+        _index(archive.url, range(parts))
         floor = _say(root, "plain", f"loop over {parts:,} parts")
         first = _say(root, "merge", "first merge")
         print(f"ratio {first / floor:5.2f}")
         _say(root, "merge", "nothing to do")
-        _index(archive, range(parts, parts + INCREMENT))
+        _index(archive.url, range(parts, parts + INCREMENT))
         _say(root, "merge", f"{INCREMENT} scenes more")
         _say(root, "open", "open for planning")
         _say(root, "compact", "compact")
@@ -61,7 +64,7 @@ def plain(archive: Store, root: Path) -> None:
     writer: parquet.ParquetWriter | None = None
     waiting: list[pa.Table] = []
     for key in sorted(archive.keys(layout.parts_prefix(CHIP))):
-        waiting.append(parquet.read_table(archive.local_path(key)).replace_schema_metadata())
+        waiting.append(_read(archive, key))
         if len(waiting) * ROWS * COLS > 64_000:  # noqa: PLR2004  as a row group of a merge
             table = pa.concat_tables(waiting).unify_dictionaries()
             writer = writer or parquet.ParquetWriter(
@@ -74,13 +77,25 @@ def plain(archive: Store, root: Path) -> None:
     (root / "plain").unlink()
 
 
+def _read(archive: Store, key: str) -> pa.Table:
+    return parquet.read_table(BytesIO(archive.get(key))).replace_schema_metadata()
+
+
 def open_for_planning(archive: Store) -> None:
     """Read the columns that a plan reads of all chips."""
     read_columns(archive, load_snapshot(archive, "latest").chip_files, PLANNING)
 
 
-def _index(archive: Store, numbers: range) -> None:
+def _index(url: str, numbers: range) -> None:
+    """Write parts and records of scenes on all cores."""
+    few = [numbers[start : start + 100] for start in range(0, len(numbers), 100)]
+    with ProcessPoolExecutor() as pool:
+        list(pool.map(partial(_write_parts, url), few))
+
+
+def _write_parts(url: str, numbers: range) -> None:
     """Write parts and records of scenes, each of another place, with clouds by chance."""
+    archive = Store.open(url)
     for number in numbers:
         chance = np.random.default_rng(number)
         columns = _place(number)
@@ -103,15 +118,9 @@ def _shares(chance: np.random.Generator, *, clear: float) -> NDArray[np.float32]
 
 
 def _place(number: int) -> ChipColumns:
-    zone, row = 1 + number % 60, number // 60
-    x, y = 300_000.0 + 1_000 * (row // 80), 600_000.0 + 100_000.0 * (row % 80)
-    grid = Grid(
-        crs=f"EPSG:{32600 + zone}",
-        transform=(10.0, 0.0, x, 0.0, -10.0, y),
-        width=COLS * CHIP,
-        height=ROWS * CHIP,
-    )
-    corners = lonlat_corners(ChipGrid(grid=grid, size=CHIP))
+    """Give the boxes and polygons of a place: a tile of UTM, moved so that no two are equal."""
+    row, zone = divmod(number, 60)
+    corners = _tile(row % 80) + [6.0 * zone - 180, 0.0] + 1e-3 * np.sin([row, number])
     nothing = np.empty(0, np.float32)
     return ChipColumns(
         cloud_fraction=nothing,
@@ -119,6 +128,18 @@ def _place(number: int) -> ChipColumns:
         boxes=boxes(corners),
         polygons=polygons(corners),
     )
+
+
+@cache
+def _tile(row: int) -> NDArray[np.float64]:
+    """Project the corners of a tile of zone 31, from the equator to the far north."""
+    grid = Grid(
+        crs="EPSG:32631",
+        transform=(10.0, 0.0, 300_000.0, 0.0, -10.0, 600_000.0 + 100_000.0 * row),
+        width=COLS * CHIP,
+        height=ROWS * CHIP,
+    )
+    return lonlat_corners(ChipGrid(grid=grid, size=CHIP))
 
 
 def _scene(number: int) -> IndexedScene:

@@ -383,8 +383,8 @@ def test_a_plan_of_another_order_is_refused(build: Build, tmp_path: Path) -> Non
     """A newer chipmill does not silently train in another order than was planned."""
     root = build(tmp_path, [[(0, 2), (0, 2)]], minibatch=2)
     path = root / "archive" / "plans" / PLAN / "plan.json"
-    path.write_text(path.read_text().replace('"order_version": 1', '"order_version": 2'))
-    with pytest.raises(RequestError, match="order 2"):
+    path.write_text(path.read_text().replace('"order_version": 2', '"order_version": 3'))
+    with pytest.raises(RequestError, match="order 3"):
         opened(root)
 
 
@@ -409,7 +409,7 @@ def test_a_megabatch_that_was_staged_anew_is_not_resumed_in(build: Build, tmp_pa
     [
         ({"plan": "f" * 16}, "state is of plan f"),
         ({"epoch": 3}, "epoch 3"),
-        ({"order_version": 2}, "order 2"),
+        ({"order_version": 1}, "order 1"),
         ({"megabatch": 4}, "megabatch 4 of a plan of 3"),
         ({"minibatch": -1}, "minibatch"),
         ({"minibatch": True}, "minibatch"),

@@ -27,6 +27,8 @@ class Band:
     """Common name of the STAC eo extension 2.0."""
     keys: tuple[str, ...]
     """Asset keys and band names under which catalogues publish it, best first."""
+    platform_keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """Further ones by platform, where instruments number their bands in different ways."""
     index: int = 1
     """Position in an asset of several bands, counted from 1, where the item does not say it."""
     gsd: float
@@ -38,6 +40,12 @@ class Band:
     """Normalisation over a large data set, in the sensor's domain."""
     default: bool = True
     """Whether a request that names no bands takes it."""
+    optional: bool = False
+    """Whether scenes may lack it: a request that names no bands then goes without."""
+
+    def keys_on(self, platform: str | None) -> tuple[str, ...]:
+        """Give the keys and names under which it is published for a platform, best first."""
+        return (*self.keys, *self.platform_keys.get(platform or "", ()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

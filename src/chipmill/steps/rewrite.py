@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Mapping
 from importlib.metadata import version
 
 from chipmill.errors import SceneError
@@ -12,7 +11,7 @@ from chipmill.formats.item_writing import CopiedFile, CopiedScene, write_collect
 from chipmill.formats.provenance import AssetRecord, decode_record
 from chipmill.io.raster import open_raster
 from chipmill.io.store import Store
-from chipmill.model.choice import Choice, choose
+from chipmill.model.choice import FileBands, choose, fitting
 from chipmill.model.footprint import pixel_metres
 from chipmill.model.scene import SceneRef
 from chipmill.sensors import sensor
@@ -39,7 +38,7 @@ def rewrite_item(scene: SceneRef, archive: Store, *, bands: tuple[str, ...] = ()
         asset.key: _file(records, asset.key, archive, default=kind.nodata, latitude=latitude)
         for asset in choice.assets
     }
-    _check(scene, choice, files)
+    choice = fitting(choice, kind, {key: each.bands for key, each in files.items()})
     copied = CopiedScene(item=item, scene=parsed, sensor=kind, choice=choice, files=files)
     written = write_item(copied, version=version("chipmill"))
     if findings := written["properties"].get("chipmill:findings"):
@@ -50,17 +49,6 @@ def rewrite_item(scene: SceneRef, archive: Store, *, bands: tuple[str, ...] = ()
     key = layout.item_key(scene.collection, scene.item)
     archive.put(key, json.dumps(written, indent=1).encode())
     return key
-
-
-def _check(scene: SceneRef, choice: Choice, files: Mapping[str, CopiedFile]) -> None:
-    """Refuse bands that the files do not have."""
-    for source in choice.bands:
-        count = files[source.asset.key].bands
-        if source.index > count:
-            raise SceneError(
-                f"band {source.band.name!r} of {scene} should be number {source.index} of asset "
-                f"{source.asset.key!r}, which has {count} bands; leave the band or the scene out"
-            )
 
 
 def _records(scene: SceneRef, archive: Store) -> dict[str, AssetRecord]:
@@ -85,7 +73,7 @@ def _file(
         href=archive.href(record.key),
         record=record,
         grid=header.grid,
-        bands=header.bands,
+        bands=FileBands(header.bands, header.alpha),
         dtype=header.dtype,
         nodata=default if header.nodata is None else header.nodata,
         resolution=pixel_metres(header.grid, latitude=latitude),

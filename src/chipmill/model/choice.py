@@ -1,11 +1,12 @@
 """Choose the files of a scene that hold a sensor's bands: by key, meaning and media type."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
 from chipmill.errors import SceneError
-from chipmill.model.scene import Asset, Scene
+from chipmill.model.scene import Asset, AssetBand, Scene
 from chipmill.model.sensor import Band, Sensor, Spectral
 
 ALPHA = "alpha"
@@ -101,16 +102,16 @@ def fitting(choice: Choice, sensor: Sensor, files: Mapping[str, FileBands]) -> C
 
 def _listed(scene: Scene, names: tuple[str, ...]) -> tuple[BandSource, ...]:
     """Take the bands that the item lists, all or those of these names."""
-    found = [
-        BandSource(band=_own_band(scene, asset, index), asset=asset, index=index)
-        for asset in scene.assets
-        if asset.is_raster and not asset.is_picture
-        for index, listed in enumerate(asset.bands, start=1)
-        if (listed.name or "").lower() != ALPHA
-    ]
-    by_name = {source.band.name: source for source in found}
+    by_name: dict[str, BandSource] = {}
+    for asset in scene.assets:
+        if not asset.is_raster or asset.is_picture:
+            continue
+        for index, listed in enumerate(asset.bands, start=1):
+            if (listed.name or "").lower() != ALPHA:
+                source = _own_source(scene, asset, index, listed)
+                by_name[source.band.name] = source
     missing = [name for name in names if name not in by_name]
-    if missing or not found:
+    if missing or not by_name:
         raise SceneError(
             f"{scene.id} lists the bands {', '.join(by_name) or 'of no asset'}, not "
             f"{', '.join(missing) or 'any'}; name others or leave the scene out"
@@ -118,23 +119,31 @@ def _listed(scene: Scene, names: tuple[str, ...]) -> tuple[BandSource, ...]:
     return tuple(by_name[name] for name in names) or tuple(by_name.values())
 
 
-def _own_band(scene: Scene, asset: Asset, index: int) -> Band:
-    listed = asset.bands[index - 1]
+def _own_source(scene: Scene, asset: Asset, index: int, listed: AssetBand) -> BandSource:
+    """Make the band that an item lists, under a name that no other band of the scene has."""
+    name = _plain(listed.name or "") or f"b{index}"
+    same = sum(_plain(each.name or "") == name for each in asset.bands)
+    name = f"{name}-{index}" if same > 1 else name
+    several = sum(bool(other.bands) for other in scene.assets) > 1
     spectral = (
         {"": Spectral(wavelength=listed.wavelength, fwhm=listed.fwhm)}
         if listed.wavelength and listed.fwhm
         else {}
     )
-    name = listed.name or f"b{index}"
-    several = sum(bool(other.bands) for other in scene.assets) > 1
-    return Band(
-        name=f"{asset.key}-{name}" if several and len(asset.bands) > 1 else name,
+    band = Band(
+        name=f"{_plain(asset.key)}-{name}" if several and len(asset.bands) > 1 else name,
         common_name=listed.common_name,
         keys=(asset.key,),
         index=index,
         gsd=0,  # the file says it
         spectral=spectral,
     )
+    return BandSource(band=band, asset=asset, index=index)
+
+
+def _plain(name: str) -> str:
+    """Make a name of which commas and slashes of tables and keys cannot come."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-")
 
 
 def _band_sources(scene: Scene, sensor: Sensor, names: tuple[str, ...]) -> Iterator[BandSource]:

@@ -14,6 +14,7 @@ from chipmill.io.store import Store
 from chipmill.model.choice import FileBands, choose, fitting
 from chipmill.model.footprint import pixel_metres
 from chipmill.model.scene import SceneRef
+from chipmill.model.sensor import Sensor
 from chipmill.sensors import sensor
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ def rewrite_item(scene: SceneRef, archive: Store, *, bands: tuple[str, ...] = ()
     records = _records(scene, archive)
     latitude = (parsed.bbox[1] + parsed.bbox[3]) / 2
     files = {
-        asset.key: _file(records, asset.key, archive, default=kind.nodata, latitude=latitude)
+        asset.key: _file(records, asset.key, archive, kind=kind, latitude=latitude)
         for asset in choice.assets
     }
     choice = fitting(choice, kind, {key: each.bands for key, each in files.items()})
@@ -61,7 +62,7 @@ def _file(
     key: str,
     archive: Store,
     *,
-    default: float | None,
+    kind: Sensor,
     latitude: float,
 ) -> CopiedFile:
     record = records.get(key)
@@ -75,6 +76,6 @@ def _file(
         grid=header.grid,
         bands=FileBands(header.bands, header.alpha),
         dtype=header.dtype,
-        nodata=default if header.nodata is None else header.nodata,
+        nodata=kind.nodata_of(header.nodata, masked=header.masked, alpha=header.alpha is not None),
         resolution=pixel_metres(header.grid, latitude=latitude),
     )

@@ -88,11 +88,7 @@ class Raster:
         Raises:
             SceneError: A block is damaged.
         """
-        window = Window(0, first, self.header.grid.width, last - first)  # pyright: ignore[reportCallIssue]
-        try:
-            return self._dataset.read(list(bands), window=window)
-        except RasterioIOError as err:
-            raise SceneError(f"{self._where} is damaged in rows {first} to {last} ({err})") from err
+        return self.window(first, 0, last - first, self.header.grid.width, bands=bands)
 
     def labels(self) -> tuple[BandLabel, ...]:
         """Read what the file says of each band."""
@@ -102,15 +98,32 @@ class Raster:
         """Read one of the file's own tags, such as `TIFFTAG_DATETIME`."""
         return self._dataset.tags().get(name)
 
-    def valid_rows(self, first: int, last: int) -> NDArray[np.bool_]:
-        """Read the file's own mask in whole pixel rows: shape (last - first, width), true is data.
+    def window(
+        self, top: int, left: int, height: int, width: int, *, bands: tuple[int, ...]
+    ) -> NDArray[Any]:
+        """Read a part of some bands: shape (bands, height, width), in the file's dtype.
 
         Raises:
             SceneError: A block is damaged.
         """
-        window = Window(0, first, self.header.grid.width, last - first)  # pyright: ignore[reportCallIssue]
+        window = Window(left, top, width, height)  # pyright: ignore[reportCallIssue]
+        with self._readable(top, top + height):
+            return self._dataset.read(list(bands), window=window)
+
+    def valid(self, top: int, left: int, height: int, width: int) -> NDArray[Any]:
+        """Read a part of the file's own mask: shape (height, width), 0 is nodata.
+
+        Raises:
+            SceneError: A block is damaged.
+        """
+        window = Window(left, top, width, height)  # pyright: ignore[reportCallIssue]
+        with self._readable(top, top + height):
+            return self._dataset.read_masks(1, window=window)
+
+    @contextmanager
+    def _readable(self, first: int, last: int) -> Generator[None]:
         try:
-            return self._dataset.read_masks(1, window=window) != 0
+            yield
         except RasterioIOError as err:
             raise SceneError(f"{self._where} is damaged in rows {first} to {last} ({err})") from err
 

@@ -4,10 +4,12 @@ from prefect import flow, unmapped
 
 from chipmill.model.ingest_request import IngestRequest
 from tasks.archive import copy_scenes, index_scenes, merge_index, rewrite_items, search_scenes
+from tasks.progress import follow
 from tasks.reports import report_scenes
+from tasks.runner import chosen_runner
 
 
-@flow(name="ingest", flow_run_name="ingest {request.sensor}")
+@flow(name="ingest", flow_run_name="ingest {request.sensor}", task_runner=chosen_runner())
 def ingest(request: IngestRequest) -> str:
     """Search a catalogue, copy its assets, rewrite its items, index their chips, merge the index.
 
@@ -21,5 +23,5 @@ def ingest(request: IngestRequest) -> str:
     copied = copy_scenes.map(shards, unmapped(request))
     rewritten = rewrite_items.map(copied, unmapped(request))
     indexed = index_scenes.map(rewritten, unmapped(request))
-    report_scenes(indexed.result())
+    report_scenes(follow(indexed, what="ingest-progress"))
     return merge_index(request.chip_size)

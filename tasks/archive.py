@@ -1,6 +1,7 @@
 """From a catalogue into the archive: search, copy, rewrite, index, merge."""
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from chipmill.io.ledger import Ledger
 from chipmill.io.store import Store
@@ -30,7 +31,7 @@ def search_scenes(request: IngestRequest) -> list[Shard]:
     return into_shards(found, size=request.shard_size)
 
 
-@task(name="copy", task_run_name="copy {shard}", tags=["archive-write"])
+@task(name="copy", task_run_name="copy {shard}", cache_policy=NO_CACHE, tags=["archive-write"])
 def copy_scenes(shard: Shard, request: IngestRequest) -> Shard:
     """Copy the chosen assets of each scene."""
     archive, at_once = _archive(), Settings.load().copies_at_once
@@ -42,7 +43,7 @@ def copy_scenes(shard: Shard, request: IngestRequest) -> Shard:
     return each_scene(shard, work, step="copy", archive=archive)
 
 
-@task(name="rewrite", task_run_name="rewrite {shard}")
+@task(name="rewrite", task_run_name="rewrite {shard}", cache_policy=NO_CACHE)
 def rewrite_items(shard: Shard, request: IngestRequest) -> Shard:
     """Write the STAC item of each scene anew, true of the copied files."""
     archive = _archive()
@@ -54,13 +55,15 @@ def rewrite_items(shard: Shard, request: IngestRequest) -> Shard:
     return each_scene(shard, work, step="rewrite", archive=archive)
 
 
-@task(name="index", task_run_name="index {shard}")
+@task(name="index", task_run_name="index {shard}", cache_policy=NO_CACHE)
 def index_scenes(shard: Shard, request: IngestRequest) -> Shard:
     """Count cloud and nodata of every chip of each scene."""
     archive = _archive()
 
     def work(scene: SceneRef) -> dict[str, int]:
-        done = index.index_chips(scene, archive, chip_size=request.chip_size)
+        done = index.index_chips(
+            scene, archive, chip_size=request.chip_size, cloud_classes=request.cloud_classes
+        )
         return {"chips": done.chips, "indexed": int(done.fresh)}
 
     indexed = each_scene(shard, work, step="index", archive=archive, chip_size=request.chip_size)

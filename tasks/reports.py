@@ -11,6 +11,8 @@ from chipmill.steps.remove import Removed
 from chipmill.steps.shard import Shard
 from chipmill.steps.stage import Staged
 
+MOST_ROWS = 500
+"""Rows of a table that a browser still shows well."""
 _MEGABYTE = 1e6
 
 
@@ -21,11 +23,13 @@ def report_scenes(shards: list[Shard]) -> None:
     for shard in shards:
         tally.update(shard.tally)
     findings = [finding for shard in shards for finding in shard.findings]
+    through = sum(len(shard.scenes) for shard in shards)
     create_table_artifact(
         key="ingest-summary",
         description="What this ingest did.",
         table=[
-            {"what": "scenes indexed", "number": sum(len(shard.scenes) for shard in shards)},
+            {"what": "scenes indexed", "number": through},
+            {"what": "of them as they were", "number": through - tally["indexed"]},
             *(
                 {"what": f"scenes {kind}", "number": sum(f.kind == kind for f in findings)}
                 for kind in ("quarantined", "failed")
@@ -38,12 +42,20 @@ def report_scenes(shards: list[Shard]) -> None:
     )
     create_table_artifact(
         key="quarantined-scenes",
-        description="Scenes that were left out, and why." if findings else "No scene was left out.",
+        description=_left_out(len(findings)),
         table=[
             {"scene": f"{f.collection}/{f.item}", "step": f.step, "kind": f.kind, "why": f.reason}
-            for f in findings
+            for f in findings[:MOST_ROWS]
         ],
     )
+
+
+def _left_out(count: int) -> str:
+    if not count:
+        return "No scene was left out."
+    if count <= MOST_ROWS:
+        return "Scenes that were left out, and why."
+    return f"The first {MOST_ROWS} of {count} scenes that were left out; all are in `findings/`."
 
 
 @task(name="report plan", task_run_name="report plan")

@@ -58,6 +58,13 @@ class Settings(BaseSettings):
     webhook_key: SecretStr | None = None
     """A trainer's own run key, as `chipmill run-key RUN` prints it."""
 
+    task_runner: str = "threads"
+    """Where task runs happen: `threads` of the flow's process, `dask` (a cluster of processes on
+    this machine), or the address of a Dask scheduler, as `tcp://scheduler:8786`."""
+
+    tasks_at_once: int = Field(default=8, ge=1, le=1024)
+    """Task runs side by side, on threads and on a Dask cluster of this machine."""
+
     copies_at_once: int = Field(default=8, ge=1, le=256)
     """Assets of one task that are copied side by side."""
 

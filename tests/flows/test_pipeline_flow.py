@@ -33,7 +33,7 @@ class Place:
     folder: Path
     binaries: Path
 
-    def run(self, asked: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    def run(self, asked: dict[str, Any], **more: str) -> subprocess.CompletedProcess[str]:
         """Run the flow `pipeline` in a process of its own, as a worker would."""
         environment = {
             "PATH": str(self.binaries),
@@ -46,6 +46,7 @@ class Place:
             "PREFECT_HOME": str(self.folder / "prefect"),
             "PREFECT_LOGGING_EXTRA_LOGGERS": "chipmill",
             "DO_NOT_TRACK": "1",
+            **more,
         }
         return subprocess.run(
             [sys.executable, "-c", SCRIPT],
@@ -166,6 +167,19 @@ def test_a_rerun_does_nothing_again(place: Place, asked: dict[str, Any], plan: s
     assert summary["assets copied"] == 0
     assert summary["assets there already"] == summary["scenes indexed"]
     assert place.artifact("fast-storage") == []
+
+
+def test_dask_gives_the_same_archive(
+    place: Place, asked: dict[str, Any], plan: str, tmp_path: Path
+) -> None:
+    """The work moves to other processes by one setting; what comes out has the same name."""
+    elsewhere = Place(place.api, tmp_path, place.binaries)
+    settings = {"CHIPMILL_TASK_RUNNER": "dask", "CHIPMILL_TASKS_AT_ONCE": "2"}
+    done = elsewhere.run(asked, **settings)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == plan
+    finding = json.loads((tmp_path / "archive/findings/naip/gone.json").read_text())
+    assert finding["kind"] == "quarantined"
 
 
 def test_a_wrong_request_fails_with_one_sentence(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from chipmill.errors import SceneError
 from chipmill.model.count import count_in_windows, nodata_mask
 from chipmill.model.grid import ChipGrid, Grid, nearest, ratio, spans
-from chipmill.model.quality import BitRule, ClassRule
+from chipmill.model.quality import QualityRule, bit, value
 
 edges = st.integers(1, 60)
 
@@ -97,7 +97,12 @@ def test_nearest_repeats_whole_pixels(position: int, size: int, whole: int) -> N
 def test_counting_in_windows(bits: list[int], edges: list[int]) -> None:
     """Windows of one row of chips, which may overlap where a pixel lies under two chips."""
     values = np.array([bits], np.uint16)
-    rule = BitRule(keys=("qa",), nodata=(0,), cloud=(3, 4))
+    rule = QualityRule(
+        keys=("qa",),
+        flags={"fill": bit(0), "cloud": bit(3), "shadow": bit(4)},
+        nodata=("fill",),
+        cloud=("cloud", "shadow"),
+    )
     nodata, cloud = rule.masks(values)
     limits = sorted(min(edge, len(bits)) for edge in edges)
     windows = np.array(list(pairwise(limits)))
@@ -111,7 +116,12 @@ def test_counting_in_windows(bits: list[int], edges: list[int]) -> None:
 
 def test_stray_classes_are_neither_cloud_nor_nodata() -> None:
     """Lossy compression leaves class numbers that do not exist; they must not fail or count."""
-    rule = ClassRule(keys=("scl",), nodata=(0,), cloud=(8, 9))
+    rule = QualityRule(
+        keys=("scl",),
+        flags={"nothing": value(0), "cloud": value(8, 9)},
+        nodata=("nothing",),
+        cloud=("cloud",),
+    )
     nodata, cloud = rule.masks(np.array([[0, 8, 12, 255]], np.uint8))
     assert nodata.tolist() == [[True, False, False, False]]
     assert cloud.tolist() == [[False, True, False, False]]

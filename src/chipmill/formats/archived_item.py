@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from chipmill.errors import SceneError
-from chipmill.formats.item_reading import Json, read_item
+from chipmill.formats.item_reading import CLASSIFICATION, Json, read_item
 from chipmill.formats.item_writing import MASK_ROLE
 from chipmill.model.archived import ArchivedBand, ArchivedFile, ArchivedScene
 from chipmill.model.grid import Affine, Grid
@@ -57,6 +57,7 @@ def _file(asset: Json, key_of: Callable[[str], str]) -> ArchivedFile:
         ),
         dtype=asset["data_type"],
         nodata=None if nodata is None else float(nodata),
+        flags={name: asset[name] for name in CLASSIFICATION if name in asset},
     )
 
 

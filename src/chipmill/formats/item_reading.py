@@ -1,5 +1,6 @@
 """Read a STAC item of any version from 0.7 to 1.1 into a `Scene`."""
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import zip_longest
@@ -14,16 +15,39 @@ Json = Mapping[str, Any]
 """A JSON object as it came; its values are checked where they are used."""
 
 _NOTHING: Json = {}
+FAR = 360
+"""Degrees of longitude: some catalogues go on past 180 where a scene crosses the antimeridian."""
+_POLE = 90
+_NANOMETRES = 100
+"""A wavelength above it is not in micrometres: the longest thermal band lies below 20."""
+CLASSIFICATION = ("classification:bitfields", "classification:classes")
+"""Fields of an asset that say what the values of a quality band mean."""
 SIGNATURES = ("sig=", "X-Amz-", "Signature=", "token=")
 """Marks of a signed query string; signatures are secrets and are never kept."""
+
+
+_BROKEN = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
+"""What reading a field of another type than STAC has it comes to."""
 
 
 def read_item(item: Json) -> Scene:
     """Parse an item.
 
     Raises:
-        SceneError: It has no id, no time, no bbox, or an asset without an href.
+        SceneError: It has no id, no time, no bbox, an asset without an href, or a field of a type
+            that STAC does not have there.
     """
+    try:
+        return _read(item)
+    except _BROKEN as err:
+        name = cast("object", item.get("id")) if isinstance(item, dict) else item
+        raise SceneError(
+            f"{str(name)[:80]!r} is no STAC item that can be read ({type(err).__name__}: {err}); "
+            "leave it out"
+        ) from err
+
+
+def _read(item: Json) -> Scene:
     name = item.get("id")
     if not isinstance(name, str) or not name:
         raise SceneError("an item without an id cannot be used; leave it out")
@@ -31,18 +55,23 @@ def read_item(item: Json) -> Scene:
     box = item.get("bbox")
     if not isinstance(box, list):
         raise SceneError(f"{name} has no bbox; leave it out")
+    cloud = properties.get("eo:cloud_cover")
     return Scene(
         id=name,
-        collection=item.get("collection"),
+        collection=_text(item.get("collection")),
         datetime=_time(name, properties),
         bbox=_flat_box(name, cast("list[float]", box)),
         platform=_platform(properties),
-        cloud_cover=properties.get("eo:cloud_cover"),
+        cloud_cover=None if cloud is None else float(cloud),
         assets=tuple(
             _asset(name, key, raw, properties)
             for key, raw in cast("Mapping[str, Json]", item.get("assets") or {}).items()
         ),
     )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def without_signature(href: str) -> str:
@@ -80,7 +109,10 @@ def _flat_box(name: str, box: list[float]) -> BBox:
     if len(box) not in (4, 6):
         raise SceneError(f"{name} has a bbox of {len(box)} numbers, not 4 or 6; leave it out")
     half = len(box) // 2
-    return float(box[0]), float(box[1]), float(box[half]), float(box[half + 1])
+    west, south, east, north = (float(box[at]) for at in (0, 1, half, half + 1))
+    if not (abs(west) <= FAR >= abs(east) and -_POLE <= south <= north <= _POLE):
+        raise SceneError(f"{name} has the bbox {box}, which is no place on earth; leave it out")
+    return west, south, east, north
 
 
 def _platform(properties: Json) -> str | None:
@@ -95,13 +127,30 @@ def _asset(name: str, key: str, raw: Json, properties: Json) -> Asset:
     return Asset(
         key=key,
         href=href,
-        media_type=raw.get("type"),
+        media_type=_text(raw.get("type")),
+        roles=tuple(str(role) for role in raw.get("roles") or ()),
+        gsd=_gsd(raw),
         bands=_bands(raw, properties),
-        size=raw.get("file:size"),
+        size=_size(raw.get("file:size")),
         checksum=_checksum(raw),
-        alternates=_alternates(raw, properties),
         requester_pays=_requester_pays(raw, properties),
+        alternates=_alternates(raw, properties),
+        quality={name: raw[name] for name in CLASSIFICATION if name in raw},
     )
+
+
+def _gsd(raw: Json) -> float | None:
+    """Read the pixel size of a file, in the places where catalogues state it."""
+    listed = cast("list[object]", [*(raw.get("raster:bands") or ()), *(raw.get("eo:bands") or ())])
+    for said in (raw, *(cast("Json", each) for each in listed if isinstance(each, dict))):
+        for name in ("raster:spatial_resolution", "spatial_resolution", "gsd"):
+            if number := _number(said.get(name)):
+                return number
+    return None
+
+
+def _size(value: object) -> int | None:
+    return value if isinstance(value, int) and value >= 0 else None
 
 
 def _alternates(raw: Json, properties: Json) -> tuple[Alternate, ...]:
@@ -147,8 +196,19 @@ def _bands(raw: Json, properties: Json) -> tuple[AssetBand, ...]:
 
 def _band(eo: Json, raster: Json) -> AssetBand:
     return AssetBand(
-        name=eo.get("name"),
-        common_name=eo.get("common_name") or eo.get("eo:common_name"),
-        scale=raster.get("scale", raster.get("raster:scale")),
-        offset=raster.get("offset", raster.get("raster:offset")),
+        name=_text(eo.get("name")),
+        common_name=_text(eo.get("common_name") or eo.get("eo:common_name")),
+        scale=_number(raster.get("scale", raster.get("raster:scale"))),
+        offset=_number(raster.get("offset", raster.get("raster:offset"))),
+        wavelength=_micrometres(eo.get("center_wavelength", eo.get("eo:center_wavelength"))),
+        fwhm=_micrometres(eo.get("full_width_half_max", eo.get("eo:full_width_half_max"))),
     )
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _micrometres(value: object) -> float | None:
+    number = _number(value)
+    return number / 1000 if number and number > _NANOMETRES else number

@@ -3,7 +3,8 @@
 S3 takes its credentials, region and endpoint from the usual `AWS_…` variables.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+import re
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,7 @@ from typing import Self
 from urllib.parse import unquote, urlsplit
 
 import obstore
+from obstore import Bytes
 from obstore import exceptions as obx
 from obstore.store import ObjectStore, from_url
 
@@ -174,6 +176,29 @@ class Store:
             found = obstore.list_with_delimiter(self.objects, prefix)["common_prefixes"]
         return sorted(path.rsplit("/", 1)[-1] for path in found)
 
+    def beginning(self, key: str, count: int) -> tuple[bytes, int]:
+        """Read the first bytes of an object, and how many it has, by one request.
+
+        Raises:
+            MissingError: There is none.
+            TransientError: The store did not answer.
+        """
+        with _translated(self.href(key)):
+            answer = obstore.get(self.objects, key, options={"range": (0, count)})
+            return bytes(answer.bytes()), answer.meta["size"]
+
+    def ranges(
+        self, key: str, starts: Sequence[int], ends: Sequence[int], *, gap: int
+    ) -> Sequence[Bytes]:
+        """Read some ranges of an object; those less than `gap` bytes apart by one request.
+
+        Raises:
+            MissingError: There is no such object.
+            TransientError: The store did not answer.
+        """
+        with _translated(self.href(key)):
+            return obstore.get_ranges(self.objects, key, starts=starts, ends=ends, coalesce=gap)
+
     def reader(self, key: str) -> RawIOBase:
         """Open an object as a seekable file that reads ranges."""
         with _translated(self.href(key)):
@@ -211,6 +236,7 @@ def _local(url: str) -> Path:
     return Path(unquote(urlsplit(url).path))
 
 
+_QUERY = re.compile(r"(?<=\S)\?\S+")
 _MEANING: tuple[tuple[type[Exception], Callable[[str], Exception]], ...] = (
     (FileNotFoundError, lambda text: MissingError(f"nothing at {text}")),
     (obx.AlreadyExistsError, lambda text: AlreadyThereError(f"already there: {text}")),
@@ -231,5 +257,6 @@ def _translated(where: str) -> Generator[None]:
     except tuple(kind for kind, _ in _MEANING) as err:
         make = next(make for kind, make in _MEANING if isinstance(err, kind))
         # obstore adds a dump of its internals after a blank line.
-        reason = str(err).split("\n\n", 1)[0]
+        # A query of an address may be a signature, which no message may show.
+        reason = _QUERY.sub("", str(err).split("\n\n", 1)[0])
         raise make(f"{where} ({reason})") from err

@@ -1,7 +1,9 @@
 """A scene of the archive: what its rewritten item says, which is what its files say."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from chipmill.model.grid import Grid
 from chipmill.model.scene import BBox, SceneRef
@@ -17,6 +19,8 @@ class ArchivedFile:
     dtype: str
     nodata: float | None
     """Digital number that means nodata: the header's, else the sensor's."""
+    flags: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False)
+    """What the item says of the flags of a quality band: `classification:…`, as JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,8 +24,8 @@ class IngestRequest(BaseModel):
     )
     catalog: str = Field(
         title="Catalogue",
-        description="URL or path of a STAC API, a static catalogue, an ItemCollection (JSON) or a "
-        "stac-geoparquet file.",
+        description="URL or path of a STAC API, a static catalogue, an ItemCollection (JSON), a "
+        "stac-geoparquet file, or a folder of GeoTIFFs.",
     )
     bbox: tuple[Longitude, Latitude, Longitude, Latitude] | None = Field(
         default=None,
@@ -52,6 +52,12 @@ class IngestRequest(BaseModel):
     bands: tuple[str, ...] = Field(
         default=(), title="Bands", description="chipmill's band names; empty: all of the sensor."
     )
+    cloud_classes: tuple[str, ...] = Field(
+        default=(),
+        title="Cloud classes",
+        description="Flags of the quality band that count as cloud, such as cloud_shadow; empty: "
+        "those of the sensor. `chipmill sensors` lists them.",
+    )
     chip_size: int = Field(
         default=256,
         ge=16,
@@ -59,13 +65,13 @@ class IngestRequest(BaseModel):
         title="Chip size (px)",
         description="Edge of a chip in pixels of the scene's finest grid.",
     )
-    shard_size: int = Field(
-        default=1,
+    shard_size: int | None = Field(
+        default=None,
         ge=1,
         le=10_000,
         title="Scenes per task run",
-        description="1 shows each scene as a task run of its own; use some hundred for thousands "
-        "of scenes.",
+        description="1 shows each scene as a task run of its own. Empty: 1 for up to 50 scenes, "
+        "else as many as make some hundred task runs a step.",
     )
 
     @field_validator("bbox")

@@ -1,7 +1,9 @@
 """A scene: one STAC item with its assets, parsed once at the border."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 BBox = tuple[float, float, float, float]
 """West, south, east, north in degrees; west > east crosses the antimeridian."""
@@ -28,6 +30,9 @@ class AssetBand:
     common_name: str | None = None
     scale: float | None = None
     offset: float | None = None
+    wavelength: float | None = None
+    fwhm: float | None = None
+    """Both in micrometres."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +51,9 @@ class Asset:
     href: str
     """Absolute, without a signature."""
     media_type: str | None = None
+    roles: tuple[str, ...] = ()
+    gsd: float | None = None
+    """Pixel size as the item states it for this file; in metres, where the item is right."""
     bands: tuple[AssetBand, ...] = ()
     size: int | None = None
     """Bytes, where the item states them."""
@@ -55,6 +63,8 @@ class Asset:
     """Whether the item says that who reads `href` pays for the transfer (storage extension)."""
     alternates: tuple[Alternate, ...] = ()
     """Other places of the same file, in the order of the item."""
+    quality: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False)
+    """What the item says of the flags of a quality band: `classification:…`, as JSON."""
 
     @property
     def is_raster(self) -> bool:
@@ -63,11 +73,17 @@ class Asset:
         return kind in _RASTER
 
     @property
+    def is_picture(self) -> bool:
+        """Whether it is made to be looked at, whatever bands it lists."""
+        return bool(_PICTURES & {*self.roles, self.key.lower()}) or self.key.startswith("TCI")
+
+    @property
     def is_tiff(self) -> bool:
         """Whether the media type says TIFF, or nothing."""
         return "tif" in (self.media_type or "image/tiff").lower()
 
 
+_PICTURES = {"thumbnail", "overview", "visual", "preview", "rendered_preview", "tilejson"}
 _RASTER = {
     "image/tiff",
     "image/vnd.stac.geotiff",

@@ -11,10 +11,32 @@ time is the middle of its eight days. Cloud is judged from the state word, not f
 `sur_refl_qc_500m`, which tells how the correction went.
 """
 
-from chipmill.model.quality import Word, WordRule
+from chipmill.model.quality import Flag, QualityRule, bit, value
 from chipmill.model.sensor import Band, Sensor, Spectral
 
 _PLATFORMS = ("terra", "aqua")
+
+STATE = QualityRule(
+    keys=("sur_refl_state_500m",),
+    flags={
+        "fill": value(65535),
+        # Cloud state: 00 clear, 01 cloudy, 10 mixed, 11 not set, assumed clear.
+        "clear": Flag(values=(0b00, 0b11), first=0, width=2),
+        "cloudy": Flag(values=(0b01,), first=0, width=2),
+        "mixed": Flag(values=(0b10,), first=0, width=2),
+        "cloud_shadow": bit(2),
+        # Cirrus: 00 none, 01 small, 10 average, 11 high.
+        "cirrus_small": Flag(values=(0b01,), first=8, width=2),
+        "cirrus_average": Flag(values=(0b10,), first=8, width=2),
+        "cirrus_high": Flag(values=(0b11,), first=8, width=2),
+        "internal_cloud": bit(10),
+        "snow_or_ice": bit(12),
+        "adjacent_to_cloud": bit(13),
+    },
+    nodata=("fill",),
+    cloud=("cloudy", "mixed", "cloud_shadow", "cirrus_average", "cirrus_high", "internal_cloud"),
+    refused={"sur_refl_qc_500m": "it tells how the correction went, not where clouds are"},
+)
 
 
 def _band(
@@ -49,20 +71,7 @@ SENSOR = Sensor(
         _band("sur_refl_b06", (1404.271537, 1618.157770), edges=(1628, 1652), common="swir16"),
         _band("sur_refl_b07", (1051.350204, 1396.227168), edges=(2105, 2155), common="swir22"),
     ),
-    quality=WordRule(
-        keys=("sur_refl_state_500m",),
-        nodata=(65535,),
-        cloud=(
-            # 00 clear, 01 cloudy, 10 mixed, 11 not set, assumed clear.
-            Word(first=0, width=2, values=(0b01, 0b10)),
-            # Cloud shadow.
-            Word(first=2, width=1, values=(1,)),
-            # Cirrus: 00 none, 01 small, 10 average, 11 high; average and high count as cloud.
-            Word(first=8, width=2, values=(0b10, 0b11)),
-            # The product's own cloud test.
-            Word(first=10, width=1, values=(1,)),
-        ),
-    ),
+    quality=STATE,
     nodata=-28672,
     scale=0.0001,
 )

@@ -69,7 +69,9 @@ def bind_snapshot(
 def _bound(archive: Store, name: str, pieces: Sequence[Piece]) -> Iterator[Sheaf]:
     places = _places(pieces)
     order = sorted(range(len(pieces)), key=lambda n: (places[n], pieces[n].scene))
-    for part in _cut((pieces[n] for n in order), ROWS_PER_SHEAF):
+    chips = sum(piece.size for piece in pieces)
+    alike = -(-chips // max(1, -(-chips // ROWS_PER_SHEAF)))
+    for part in _cut((pieces[n] for n in order), alike):
         yield _bind(archive, name, part)
 
 

@@ -63,8 +63,7 @@ def copy_assets(
     """
     kind = sensor(scene.collection)
     item = json.loads(archive.get(layout.source_item_key(scene.collection, scene.item)))
-    wanted = bands or tuple(band.name for band in kind.bands)
-    assets = choose(read_item(item), kind, bands=wanted).assets
+    assets = choose(read_item(item), kind, bands=bands).assets
     record = _record(scene, archive)
     missing = [asset for asset in assets if not _is_there(asset, record, archive)]
     done = dict(record.assets)

@@ -58,14 +58,14 @@ def load_snapshot(archive: Store, name: str, *, chip_size: int = 256) -> Snapsho
 
     Args:
         archive: Where it is.
-        name: Its name or the beginning of it; `latest` is the newest one of this chip size.
-        chip_size: Edge of a chip in pixels.
+        name: Its name or the beginning of it; or `latest`.
+        chip_size: Edge of a chip in pixels of the latest one; a name needs none.
 
     Raises:
         RequestError: There is none, none of this name, or more than one.
     """
     if name != "latest":
-        return _named(archive, name, chip_size)
+        return _named(archive, name)
     newest = latest(archive, chip_size)
     if newest is None:
         raise RequestError(
@@ -167,14 +167,15 @@ def _honours_create(archive: Store) -> bool:
     return False
 
 
-def _named(archive: Store, name: str, chip_size: int) -> Snapshot:
+def _named(archive: Store, name: str) -> Snapshot:
     keys = _documents(archive, name) or _documents(archive, _in_full(archive, name))
-    with suppress(MissingError):  # a compacted one may have gone since
+    with suppress(MissingError):  # it may have been collected since
         if keys:
             return _read(archive, max(keys))
-    newest = latest(archive, chip_size)
-    if newest is not None and newest.snapshot == name:
-        return newest
+    for chip_size in archive.folders(layout.HEADS):  # whoever wrote it may have been killed then
+        newest = latest(archive, int(chip_size))
+        if newest is not None and newest.snapshot == name:
+            return newest
     raise RequestError(
         f"there is no snapshot {name!r} in {archive.url}; take the name that a merge gave, "
         "or 'latest'"

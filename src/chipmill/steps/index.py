@@ -3,48 +3,32 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
-from itertools import groupby
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from chipmill.errors import MissingError, SceneError
 from chipmill.formats import layout
 from chipmill.formats.archived_item import read_archived
 from chipmill.formats.chip_index import ChipColumns, IndexedScene, encode_part, read_part
 from chipmill.formats.item_reading import Json
-from chipmill.io.raster import Raster, open_raster
+from chipmill.io.place import Place
 from chipmill.io.store import Store
-from chipmill.model.archived import ArchivedFile, ArchivedScene
+from chipmill.model.archived import ArchivedScene
 from chipmill.model.chip_shape import band_shapes
-from chipmill.model.count import count_in_windows, nodata_mask
 from chipmill.model.footprint import boxes, lonlat_corners, polygons
-from chipmill.model.grid import ChipGrid, ratio, spans
-from chipmill.model.quality import QualityRule
+from chipmill.model.grid import ChipGrid
+from chipmill.model.quality import QualityRule, told_by
 from chipmill.model.scene import SceneRef
 from chipmill.sensors import sensor
+from chipmill.steps.count import Shares, count_chips
 
 log = logging.getLogger(__name__)
 
-FILES_AT_ONCE = 4
-Mask = Callable[[NDArray[Any]], tuple[NDArray[np.bool_], ...]]
-"""Gives masks of shape (y, x) of pixels of shape (bands, y, x)."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One file to count in."""
-
-    file: ArchivedFile
-    indexes: tuple[int, ...]
-    """Positions of its bands, counted from 1."""
-    mask: Mask
+LATER = "normalization_"
+"""Begin of the properties that are written into an item when its chips are counted already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,30 +43,71 @@ class Indexed:
     """False: the part was there already, from the same inputs."""
 
 
-def index_chips(scene: SceneRef, archive: Store, *, chip_size: int = 256) -> Indexed:
+def index_chips(
+    scene: SceneRef,
+    archive: Store,
+    *,
+    chip_size: int = 256,
+    cloud_classes: tuple[str, ...] = (),
+) -> Indexed:
     """Count cloud and nodata of each chip and write the scene's part of the index.
 
+    Args:
+        scene: A scene whose item is rewritten.
+        archive: Where it lies.
+        chip_size: Edge of a chip in pixels of the scene's finest grid.
+        cloud_classes: Flags of the quality band that count as cloud; empty: the sensor's.
+
     Raises:
-        SceneError: The scene is smaller than a chip, its files do not align, or one is damaged.
+        SceneError: The scene is smaller than a chip, its files do not align, one is damaged, or the
+            quality band is not what the sensor reads.
+        RequestError: The sensor has no such flag.
     """
     raw = archive.get(layout.item_key(scene.collection, scene.item))
-    rule = sensor(scene.collection).quality
-    inputs = hashlib.sha256(raw + repr((rule, chip_size)).encode()).hexdigest()
+    item = json.loads(raw)
+    archived = read_archived(item, key_of=archive.key_of)
+    rule = _rule(archived, cloud_classes)
+    inputs = _inputs(item, rule, chip_size)
     key = layout.part_key(chip_size, scene.collection, scene.item)
     with suppress(MissingError):
         known, _ = read_part(archive.get(key), where=archive.href(key))
         if known.inputs == inputs:
             return _indexed(scene, known, fresh=False)
-    item = json.loads(raw)
-    archived = read_archived(item, key_of=archive.key_of)
     chips = ChipGrid(grid=archived.finest.file.grid, size=chip_size)
+    shares = count_chips(
+        archived,
+        chips,
+        rule=rule,
+        alpha=sensor(scene.collection).alpha,
+        place=lambda key: Place(archive, key),
+    )
     described, data = encode_part(
         _describe(archived, chips, assets=item["assets"], inputs=inputs),
-        _columns(archived, chips, rule, archive),
+        _columns(chips, shares),
     )
     archive.put(key, data)
     log.info("%s: %d chips indexed", scene, chips.rows * chips.cols)
     return _indexed(scene, described, fresh=True)
+
+
+def _rule(scene: ArchivedScene, cloud: tuple[str, ...]) -> QualityRule | None:
+    """Give the sensor's rule, with the flags where the item says they are."""
+    rule = sensor(scene.ref.collection).quality
+    if rule is None:
+        return None
+    if scene.quality is None:
+        raise SceneError(f"the archived item of {scene.ref} has no quality file; rewrite it")
+    told, _ = told_by(rule, scene.quality.flags)
+    return told.counting(cloud)
+
+
+def _inputs(item: Json, rule: QualityRule | None, chip_size: int) -> str:
+    """Name all that a part depends on: the item but for what is written into it later, the rule."""
+    properties = {
+        name: value for name, value in item["properties"].items() if not name.startswith(LATER)
+    }
+    said = json.dumps({**item, "properties": properties}, sort_keys=True)
+    return hashlib.sha256(f"{said}{rule!r}{chip_size}".encode()).hexdigest()
 
 
 def _indexed(scene: SceneRef, part: IndexedScene, *, fresh: bool) -> Indexed:
@@ -114,64 +139,11 @@ def _describe(
     )
 
 
-def _columns(
-    scene: ArchivedScene, chips: ChipGrid, rule: QualityRule | None, archive: Store
-) -> ChipColumns:
-    """Count in the quality band and in every data file; nodata is the worst of them."""
-    jobs = [_Job(file, indexes, _empty(file)) for file, indexes in _data_files(scene)]
-    if rule:
-        if scene.quality is None:
-            raise SceneError(f"the archived item of {scene.ref} has no quality file; rewrite it")
-        jobs.append(_Job(scene.quality, (1,), _judged(rule)))
-    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-        fractions = list(pool.map(partial(_fractions, chips=chips, archive=archive), jobs))
+def _columns(chips: ChipGrid, shares: Shares) -> ChipColumns:
     corners = lonlat_corners(chips)
-    cloud = fractions[-1][1] if rule else np.zeros(chips.rows * chips.cols, np.float32)
     return ChipColumns(
-        cloud_fraction=cloud,
-        nodata_fraction=np.max([each[0] for each in fractions], axis=0),
+        cloud_fraction=shares.cloud.reshape(-1),
+        nodata_fraction=shares.nodata.reshape(-1),
         boxes=boxes(corners),
         polygons=polygons(corners),
     )
-
-
-def _data_files(scene: ArchivedScene) -> list[tuple[ArchivedFile, tuple[int, ...]]]:
-    """List the files of the data bands, each once, with the positions of its bands."""
-    by_key = sorted(scene.bands, key=lambda band: band.file.key)
-    return [
-        (bands[0].file, tuple(sorted(band.index for band in bands)))
-        for bands in (list(group) for _, group in groupby(by_key, lambda band: band.file.key))
-    ]
-
-
-def _empty(file: ArchivedFile) -> Mask:
-    return lambda pixels: (nodata_mask(pixels, file.nodata),)
-
-
-def _judged(rule: QualityRule) -> Mask:
-    return lambda pixels: rule.masks(pixels[0])
-
-
-def _fractions(job: _Job, *, chips: ChipGrid, archive: Store) -> list[NDArray[np.float32]]:
-    """Give for each mask its share of the pixels of each chip, in the file's own pixels.
-
-    Returns:
-        Arrays of shape (rows * cols,), row-major.
-    """
-    grid = job.file.grid
-    scale = ratio(grid, fine=chips.grid, where=f"{job.file.key} and the finest band")
-    down = spans(chips.rows, size=chips.size, ratio=scale.y, limit=grid.height)
-    across = spans(chips.cols, size=chips.size, ratio=scale.x, limit=grid.width)
-    with open_raster(archive, job.file.key) as raster:
-        rows = [_row(raster, job, span, across) for span in down]
-    counts = np.stack(rows, axis=1)  # (masks, rows, cols)
-    pixels = np.diff(down, axis=1) * np.diff(across, axis=1).T  # (rows, cols)
-    return [(count / pixels).astype(np.float32).reshape(-1) for count in counts]
-
-
-def _row(
-    raster: Raster, job: _Job, span: NDArray[np.int64], across: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Count one row of chips: shape (masks, cols). Memory holds the pixels of this row only."""
-    pixels = raster.rows(int(span[0]), int(span[1]), bands=job.indexes)
-    return np.stack([count_in_windows(each, across) for each in job.mask(pixels)])

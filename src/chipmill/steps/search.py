@@ -26,8 +26,10 @@ def search_scenes(request: IngestRequest, archive: Store) -> list[SceneRef]:
         CatalogError: The catalogue cannot be read.
     """
     kind = sensor(request.sensor)
-    for name in request.bands:
-        kind.band(name)
+    if kind.bands:
+        kind.wanted(request.bands)
+    if kind.quality:
+        kind.quality.counting(request.cloud_classes)
     query = Query(
         collections=kind.collections,
         bbox=request.bbox,

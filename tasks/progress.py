@@ -1,0 +1,40 @@
+"""How far a long run is, as people see it in Prefect: a bar that moves while shards come in."""
+
+import time
+from typing import cast
+from uuid import UUID
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.futures import PrefectFutureList, as_completed
+
+from chipmill.steps.shard import Shard
+
+EVERY = 5.0
+"""Seconds between two updates: each is a request to the server."""
+
+
+def follow(shards: PrefectFutureList[Shard], *, what: str) -> list[Shard]:
+    """Wait for the shards of a run, and show how many are through.
+
+    Args:
+        shards: The futures of the last step.
+        what: Key of the artifact, such as `ingest-progress`.
+
+    Returns:
+        The shards, in the order of the futures.
+    """
+    futures = list(shards)
+    # Prefect types it for both worlds; outside of an event loop it is the artifact's id.
+    bar = cast("UUID", create_progress_artifact(0.0, key=what, description=_said(0, len(futures))))
+    told = time.monotonic()
+    for done, _ in enumerate(as_completed(futures), start=1):
+        if done == len(futures) or time.monotonic() - told >= EVERY:
+            update_progress_artifact(
+                bar, 100 * done / len(futures), description=_said(done, len(futures))
+            )
+            told = time.monotonic()
+    return shards.result()
+
+
+def _said(done: int, count: int) -> str:
+    return f"{done} of {count} shards are through."

@@ -34,8 +34,9 @@ log = logging.getLogger(__name__)
 FILES_AT_ONCE = 4
 LATER = "normalization_"
 """Begin of the properties that are written into an item when its chips are counted already."""
-MOST_STRANGE = 0.5
-"""Share of pixels that a quality rule cannot be meant for, above which a band is another one."""
+MOST_STRANGE = 0.05
+"""Share of pixels that a quality rule cannot be meant for, above which a band is another one. The
+recorded scenes have none of their own product, and 40 % and more of another."""
 _SAMPLE = 8
 """Every eighth pixel of a row and a column tells what a band is."""
 

@@ -9,7 +9,7 @@ TORCH := torch==2.13.0
 TORCHDATA := torchdata==0.11.0
 
 .DEFAULT_GOAL := help
-.PHONY: help install fmt lint test test-torch check bench demo lock clean
+.PHONY: help install fmt docs lint test test-torch check bench demo lock clean
 
 help: ## Say what each verb does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,9 @@ $(READY): requirements.lock pyproject.toml
 fmt: install ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix-only --quiet .
+
+docs: install ## Write the page of the sensors from their tables
+	$(BIN)/chipmill sensors --markdown > docs/sensor-tables.md
 
 lint: install ## Style, types and the architecture
 	$(BIN)/ruff format --check .

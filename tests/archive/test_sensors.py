@@ -1,9 +1,13 @@
 """One contract of all sensors, and sensors that other packages bring."""
 
+import csv
 import json
 import math
+import os
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -11,37 +15,19 @@ import pytest
 
 from chipmill.errors import RequestError
 from chipmill.formats.layout import segment
+from chipmill.formats.sensor_page import markdown, text
 from chipmill.model.sensor import Sensor
-from chipmill.sensors import GROUP, sensor, sensors
+from chipmill.sensors import GROUP, described, sensor, sensors
 
 NAMES = sorted(sensors())
-_MODULE = """
-from chipmill.model.sensor import Band, Sensor, Spectral
+_PAGE = Path(__file__).parents[2] / "docs" / "sensors.md"
 
-SENSOR = Sensor(
-    name="own-camera",
-    title="A camera of a team",
-    collections=("own",),
-    platforms=(),
-    bands=(
-        Band(
-            name="red",
-            keys=("image",),
-            gsd=0.1,
-            spectral={"": Spectral(wavelength=0.65, fwhm=0.05)},
-            mean=100.0,
-            std=50.0,
-        ),
-    ),
-    quality=None,
-    nodata=None,
-)
-"""
-_ASK = """
-import json
-from chipmill.sensors import sensor, sensors
-print(json.dumps([sorted(sensors()), sensor("own-camera").title]))
-"""
+
+def _block(after: str) -> str:
+    """Give the block of code that follows these words in the page on sensors."""
+    found = re.search(re.escape(after) + r"\n\n```\w*\n(.*?)```", _PAGE.read_text(), re.DOTALL)
+    assert found
+    return found.group(1)
 
 
 @pytest.fixture(params=NAMES)
@@ -57,8 +43,9 @@ def test_names_are_plain_and_unique(kind: Sensor) -> None:
     names = [band.name for band in kind.bands]
     assert len(set(names)) == len(names)
     assert all(segment(name) == name for name in names)
-    places = [(key, band.index) for band in kind.bands for key in band.keys]
-    assert len(set(places)) == len(places), "two bands would be read from one place"
+    for platform in kind.platforms or (None,):
+        places = [(key, each.index) for each in kind.bands for key in each.keys_on(platform)]
+        assert len(set(places)) == len(places), "two bands would be read from one place"
 
 
 def test_figures_have_the_right_units(kind: Sensor) -> None:
@@ -119,14 +106,17 @@ def test_the_first_sensors_are_there() -> None:
         sensor("naip").band("purple")
 
 
-def _install(folder: Path, name: str, module: str, binaries: Path) -> None:
-    """Install a package with an entry point into a folder, as a user would, from its wheel."""
-    info, wheel = f"{name}-1.0.dist-info", folder / f"{name}-1.0-py3-none-any.whl"
+def _install(folder: Path, module: str, binaries: Path) -> None:
+    """Install the package of the page into a folder, as a user would, from its wheel."""
+    project = tomllib.loads(_block("`our-sensors/pyproject.toml`:"))["project"]
+    name, version = str(project["name"]).replace("-", "_"), project["version"]
+    ((entry, target),) = project["entry-points"][GROUP].items()
+    info, wheel = f"{name}-{version}.dist-info", folder / f"{name}-{version}-py3-none-any.whl"
     files = {
-        f"{name}.py": module,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+        f"{name}/__init__.py": module,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{info}/entry_points.txt": f"[{GROUP}]\n{name} = {name}:SENSOR\n",
+        f"{info}/entry_points.txt": f"[{GROUP}]\n{entry} = {target}\n",
     }
     with zipfile.ZipFile(wheel, "w") as packed:
         for path, text in files.items():
@@ -138,11 +128,13 @@ def _install(folder: Path, name: str, module: str, binaries: Path) -> None:
     subprocess.run([*command, "--target", str(folder / "site"), str(wheel)], check=True, timeout=60)
 
 
-def _ask(folder: Path) -> subprocess.CompletedProcess[str]:
+def _ask(folder: Path, *names: str) -> subprocess.CompletedProcess[str]:
     """Ask a fresh Python, which sees the folder, for its sensors."""
+    code = "import sys; from chipmill.command import main; sys.argv[1:1] = ['sensors']; main()"
+    places = [str(folder / "site"), *(path for path in sys.path if path)]
     return subprocess.run(
-        [sys.executable, "-c", _ASK],
-        env={"PYTHONPATH": str(folder / "site")},
+        [sys.executable, "-c", code, *names],
+        env={"PYTHONPATH": os.pathsep.join(places)},
         capture_output=True,
         text=True,
         check=False,
@@ -150,17 +142,58 @@ def _ask(folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_package_adds_a_sensor(tmp_path: Path, binaries: Path) -> None:
+def test_the_package_of_the_page_adds_a_sensor(tmp_path: Path, binaries: Path) -> None:
     """A team with a camera of its own installs a table; chipmill is not touched."""
-    _install(tmp_path, "own_camera", _MODULE, binaries)
-    answer = _ask(tmp_path)
+    _install(tmp_path, _block("`our-sensors/our_sensors/__init__.py`:"), binaries)
+    answer = _ask(tmp_path, "our-camera")
     assert answer.returncode == 0, answer.stderr
-    assert json.loads(answer.stdout) == [sorted([*NAMES, "own-camera"]), "A camera of a team"]
+    command, _, shown = _block("Then:").partition("\n")
+    assert command == "$ chipmill sensors our-camera"
+    assert answer.stdout == shown
+    everything = _ask(tmp_path)
+    assert all(f"{name}: " in everything.stdout for name in (*NAMES, "our-camera"))
+    assert "Figures: data sheet of its maker." in _ask(tmp_path, "--markdown").stdout
 
 
 def test_two_sensors_of_one_name_are_refused(tmp_path: Path, binaries: Path) -> None:
     """Which of the two tables a scene was read with would be chance."""
-    _install(tmp_path, "own_camera", _MODULE.replace("own-camera", "naip"), binaries)
+    module = _block("`our-sensors/our_sensors/__init__.py`:").replace('"our-camera"', '"naip"')
+    _install(tmp_path, module, binaries)
     answer = _ask(tmp_path)
-    assert answer.returncode != 0
-    assert "two sensors are named 'naip'" in answer.stderr
+    assert answer.returncode == 1
+    assert answer.stderr == ("chipmill: two sensors are named 'naip'; rename or remove one\n")
+
+
+def test_the_page_of_tables_is_current() -> None:
+    """Figures on a page that nobody writes anew are the ones that people copy."""
+    page = _PAGE.with_name("sensor-tables.md").read_text()
+    assert page == markdown(described()), "run `make docs`"
+    for kind, says in described():
+        assert f"## `{kind.name}`" in page
+        assert len(says) > 200, "a table without its sources cannot be checked"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sensor_is_shown_with_what_a_request_may_name(name: str) -> None:
+    """Bands and classes are words of requests: people look them up here."""
+    shown = text(sensor(name))
+    rule = sensor(name).quality
+    for word in [band.name for band in sensor(name).bands] + list(rule.flags if rule else ()):
+        if not rule or word not in rule.nodata:
+            assert re.search(rf"\b{re.escape(word)}\b", shown)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_sensor_has_a_recorded_item_or_scene(name: str) -> None:
+    """A table that no real file was read with is a guess."""
+    folder = Path(__file__).parents[1] / "sensors" / "outcomes"
+    rows = [
+        row
+        for table in ("documents", "scenes")
+        for row in csv.DictReader((folder / f"{table}.csv").read_text().splitlines())
+    ]
+    items = json.dumps([path.read_text() for path in folder.parents[1].glob("data/items/*.json")])
+    names = sensor(name).collections
+    assert any(row["sensor"] == name and not row["refused"] for row in rows) or any(
+        each in items for each in names
+    )

@@ -5,6 +5,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,21 +15,33 @@ import shapely
 from obstore import exceptions as obx
 
 from chipmill.errors import CatalogError, ChipmillError, SceneError
-from chipmill.io.raster import BandLabel, Raster, open_raster
+from chipmill.io.raster import BandLabel, open_raster
 from chipmill.io.store import SCHEMES, Store
-from chipmill.model.footprint import outline
+from chipmill.model.outline import outline
 
 log = logging.getLogger(__name__)
 
 DATETIME_FROM = "chipmill:datetime_from"
 """Property of an item that says where its time is from: `tag`, `name` or `modified`."""
 _SUFFIXES = (".tif", ".tiff")
+_MASK = ".msk"
+"""Ending of a mask beside a file, which would be lost: only the file itself is copied."""
 _COMMON = {"red", "green", "blue", "nir"}
 _DATE = re.compile(
     r"(?<!\d)((?:19|20)\d\d)[-_]?(0[1-9]|1[0-2])[-_]?(0[1-9]|[12]\d|3[01])"
     r"(?:[-_]?[T ][-_]?([01]\d|2[0-3])[-_:]?([0-5]\d)[-_:]?([0-5]\d))?(?!\d)"
 )
 """A date in a file's name, with a time behind it or none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file of a folder."""
+
+    key: str
+    size: int
+    """Bytes."""
+    written: datetime
 
 
 def is_folder(url: str) -> bool:
@@ -50,39 +63,58 @@ def folder_items(url: str) -> Iterator[dict[str, Any]]:
         CatalogError: There is no GeoTIFF, or the folder cannot be listed.
     """
     store = Store.open(url)
-    found = sorted(_listed(store))
+    listed = list(_listed(store))
+    beside = {each.key for each in listed if each.key.lower().endswith(_MASK)}
+    found = sorted((each for each in listed if each.key not in beside), key=lambda each: each.key)
     if not found:
         raise CatalogError(
             f"there is no GeoTIFF ({', '.join(_SUFFIXES)}) below {url}; name a folder that has "
             "some, or the file of a catalogue"
         )
-    stems = Counter(str(PurePosixPath(key).with_suffix("")) for key, _, _ in found)
-    for key, size, written in found:
-        stem = str(PurePosixPath(key).with_suffix(""))
+    stems = Counter(_stem(each.key) for each in found)
+    left_out: list[str] = []
+    for each in found:
+        name = _stem(each.key) if stems[_stem(each.key)] == 1 else each.key
         try:
-            with open_raster(store, key) as raster:
-                yield _item(stem if stems[stem] == 1 else key, raster, written) | {
-                    "assets": {"image": _asset(f"{store.url}/{quote(key)}", raster, size)}
-                }
+            yield _item(store, each, name=name, masked=each.key + _MASK in beside)
         except SceneError as err:
-            log.warning("%s is left out: %s", key, err)
+            left_out.append(str(err))
+            log.warning("%s is left out: %s", each.key, err)
+    if len(left_out) == len(found):
+        raise CatalogError(f"no GeoTIFF below {url} can be used: {left_out[0]}")
 
 
-def _listed(store: Store) -> Iterator[tuple[str, int, datetime]]:
-    """List the GeoTIFFs of a folder: key, bytes, when last written."""
+def _stem(key: str) -> str:
+    return str(PurePosixPath(key).with_suffix(""))
+
+
+def _listed(store: Store) -> Iterator[_File]:
+    """List the files of a folder that count."""
     try:
         for page in store.objects.list():
             for entry in page:
                 name = entry["path"].rpartition("/")[2]
-                if name.lower().endswith(_SUFFIXES) and not name.startswith("."):
-                    yield entry["path"], entry["size"], entry["last_modified"]
+                if name.lower().endswith((*_SUFFIXES, _MASK)) and not name.startswith("."):
+                    yield _File(entry["path"], entry["size"], entry["last_modified"])
     except (ChipmillError, OSError, obx.BaseError) as err:
         raise CatalogError(f"the folder {store.url} cannot be listed ({err})") from err
 
 
-def _item(name: str, raster: Raster, written: datetime) -> dict[str, Any]:
-    shape, box = outline(raster.header.grid)
-    time, source = _time(raster.tag("TIFFTAG_DATETIME"), name, written)
+def _item(store: Store, file: _File, *, name: str, masked: bool) -> dict[str, Any]:
+    if masked:
+        raise SceneError(f"{file.key} has its mask in a file of its own; put it inside")
+    with open_raster(store, file.key) as raster:
+        shape, box = outline(raster.header.grid)
+        time, source = _time(raster.tag("TIFFTAG_DATETIME"), name, file.written)
+        labels = raster.labels()
+    image = {
+        "href": f"{store.url}/{quote(file.key)}",
+        "type": "image/tiff; application=geotiff",
+        "roles": ["data"],
+        "file:size": file.size,
+        "bands": [_band(label, number) for number, label in enumerate(labels, start=1)],
+    }
+    said = {"datetime": time.isoformat().replace("+00:00", "Z"), DATETIME_FROM: source}
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
@@ -90,11 +122,9 @@ def _item(name: str, raster: Raster, written: datetime) -> dict[str, Any]:
         "id": name,
         "geometry": json.loads(shapely.to_geojson(shape)),
         "bbox": list(box),
-        "properties": {
-            "datetime": time.isoformat().replace("+00:00", "Z"),
-            DATETIME_FROM: source,
-        },
+        "properties": said,
         "links": [],
+        "assets": {"image": image},
     }
 
 
@@ -107,17 +137,6 @@ def _time(tag: str | None, name: str, written: datetime) -> tuple[datetime, str]
             except ValueError:  # the 31st of a month that has 30
                 continue
     return written.astimezone(UTC), "modified"
-
-
-def _asset(href: str, raster: Raster, size: int) -> dict[str, Any]:
-    bands = [_band(label, number) for number, label in enumerate(raster.labels(), start=1)]
-    return {
-        "href": href,
-        "type": "image/tiff; application=geotiff",
-        "roles": ["data"],
-        "file:size": size,
-        "bands": bands,
-    }
 
 
 def _band(label: BandLabel, number: int) -> dict[str, Any]:

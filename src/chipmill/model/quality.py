@@ -63,10 +63,14 @@ class QualityRule:
         return nodata, self._any(self.cloud, values) & ~nodata
 
     def strange(self, values: NDArray[np.integer]) -> float:
-        """Give the share of pixels that this rule cannot be meant for, in [0, 1]."""
-        if not self.always or not values.size:
+        """Give the share of pixels that this rule cannot be meant for, in [0, 1].
+
+        Nodata is left out: most of another product's scene may be fill, which looks alike.
+        """
+        data = ~self._any(self.nodata, values)
+        if not self.always or not data.any():
             return 0.0
-        return float(1 - self._any(self.always, values).mean())
+        return float((~self._any(self.always, values) & data).sum() / data.sum())
 
     def counting(self, cloud: Sequence[str]) -> "QualityRule":
         """Give the rule that counts these flags as cloud; none named: the rule itself.

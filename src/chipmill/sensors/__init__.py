@@ -5,10 +5,11 @@ A file whose name begins with an underscore is no sensor: it holds what several 
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import entry_points
-from types import MappingProxyType
+from inspect import getdoc
+from types import MappingProxyType, ModuleType
 
 from chipmill.errors import RequestError
 from chipmill.model.sensor import Sensor
@@ -24,18 +25,36 @@ def sensors() -> Mapping[str, Sensor]:
     Raises:
         RequestError: Two of them have the same name.
     """
-    found = [
-        importlib.import_module(f"{__name__}.{module.name}").SENSOR
-        for module in pkgutil.iter_modules(__path__)
-        if not module.name.startswith("_")  # what several sensors share
-    ]
-    found += [entry.load() for entry in entry_points(group=GROUP)]
     named: dict[str, Sensor] = {}
-    for sensor in found:
+    for sensor, _ in _found():
         if sensor.name in named:
             raise RequestError(f"two sensors are named {sensor.name!r}; rename or remove one")
         named[sensor.name] = sensor
     return MappingProxyType(named)
+
+
+def described() -> list[tuple[Sensor, str]]:
+    """Give all sensors by name, each with what its module says of it and of its sources."""
+    says = {sensor.name: "\n\n".join(_docs(module)) for sensor, module in _found()}
+    return [(sensor, says[name]) for name, sensor in sorted(sensors().items())]
+
+
+def _docs(module: ModuleType) -> Iterator[str]:
+    """Give the docstring of a module, and those of the shared ones that it takes from."""
+    yield getdoc(module) or ""
+    taken = {str(getattr(each, "__module__", "")) for each in vars(module).values()}
+    for name in sorted(taken):
+        if name.startswith(f"{__name__}._"):
+            yield getdoc(importlib.import_module(name)) or ""
+
+
+def _found() -> Iterator[tuple[Sensor, ModuleType]]:
+    for each in pkgutil.iter_modules(__path__):
+        if not each.name.startswith("_"):  # what several sensors share
+            module = importlib.import_module(f"{__name__}.{each.name}")
+            yield module.SENSOR, module
+    for entry in entry_points(group=GROUP):
+        yield entry.load(), importlib.import_module(entry.module)
 
 
 def sensor(name: str) -> Sensor:

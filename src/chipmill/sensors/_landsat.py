@@ -7,7 +7,8 @@ Centres and widths, each in nanometres:
   (L9_OLI2_Ball_RSR.v1.0, L7_ETM_RSR) as the R package prosail 2.5.10 carries them (jbferet/prosail,
   data-raw/Landsat_9_Spectral_Response.csv and Landsat_7_Spectral_Response.csv): the two wavelengths
   where the response passes half of its maximum, their middle and their distance. The same
-  computation gives the figures of Barsi et al. for Landsat 8 to 0.1 nm.
+  computation gives the figures of Barsi et al. for Landsat 8 to 0.1 nm. Of the bands of Landsat 9
+  beyond 1000 nm only the response there is taken: in that file they repeat near infrared besides.
 - TM of Landsat 4 and 5: stactools-packages/landsat, fragments/tm/sr-eo-bands.json, which the items
   of the Planetary Computer are made with. They are rounded to 10 nm.
 

@@ -7,6 +7,9 @@ The coastal, the panchromatic (15 m) and the cirrus band are taken on request. T
 left out: their numbers are radiance, with factors that differ by platform. Landsat 1 to 7 are
 refused: their numbers have 8 bits and factors that differ from scene to scene.
 Normalisation: Clay v1 (Clay-foundation/model, configs/metadata.yaml), in digital numbers.
+
+The hrefs of USGS need a login; the same files lie in the bucket usgs-landsat, named as alternate
+hrefs, where the reader pays. The hrefs of the Planetary Computer are signed and expire.
 """
 
 from functools import partial

@@ -6,6 +6,9 @@ Science Product Guides (LSDS-1619, LSDS-1618). The instruments number their band
 only Landsat 8 and 9 have it. Scenes of Landsat 7 after May 2003 have gaps of fill. The scanners of
 Landsat 1 to 3 are not in this product.
 Normalisation: Clay v1 (Clay-foundation/model, configs/metadata.yaml), in digital numbers.
+
+The hrefs of USGS need a login; the same files lie in the bucket usgs-landsat, named as alternate
+hrefs, where the reader pays. The hrefs of the Planetary Computer are signed and expire.
 """
 
 from functools import partial

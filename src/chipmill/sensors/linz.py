@@ -6,6 +6,8 @@ linz-imagery; collections have names of their own (ULIDs), so none is looked for
 their last band (LINZ, topo-imagery: standardised imagery), which masks the others. Cameras differ
 from survey to survey and the items do not name them, so no wavelengths are given. Normalisation:
 Clay v1 (Clay-foundation/model, configs/metadata.yaml), in digital numbers.
+
+The files are public, by https and by s3, and the items' hrefs are relative to them.
 """
 
 from chipmill.model.sensor import Band, Sensor

@@ -9,6 +9,8 @@ scale and fill, MOD09Q1.A2000049.h10v04.061 of the state's bits and its fill. No
 The grid is sinusoidal and has no EPSG code; its pixels are of 463.3 m. A scene is a composite: its
 time is the middle of its eight days. Cloud is judged from the state word, not from the quality word
 `sur_refl_qc_500m`, which tells how the correction went.
+
+The Planetary Computer has the files; its hrefs are signed and expire.
 """
 
 from chipmill.model.quality import Flag, QualityRule, bit, value

@@ -8,6 +8,9 @@ product specifications: 435-495, 525-585, 619-651 and 808-882 nm). The camera di
 year, so they are typical, not measured. Normalisation: Clay v1 (Clay-foundation/model,
 configs/metadata.yaml), in digital numbers. Old files carry no nodata tag; their collars are black
 in all bands.
+
+The Planetary Computer's hrefs are signed and expire; in the bucket naip-source the reader pays.
+The year of the item's collection is not always that of its photograph: the datetime is.
 """
 
 from chipmill.model.sensor import Band, Sensor, Spectral

@@ -5,6 +5,8 @@ geographic coordinates or Web Mercator, and a ground sample distance in degrees 
 is not read: the file's own is. An alpha band or a mask inside the file tells where it has data; in
 a file with neither, pixels that are black in all bands are its collar. No wavelengths are given,
 since nobody states them.
+
+The files are public, by https; items name the same files in their bucket as alternates.
 """
 
 from chipmill.model.sensor import Band, Sensor

@@ -7,6 +7,8 @@ fill (float32, -32768): `raster:bands` of the collection's items. Normalisation:
 A band is a polarisation: `vv` is sent and received vertically, `vh` sent vertically and received
 horizontally. Neither has an optical wavelength, so none is given: both are radar of 5.405 GHz
 (`sar:center_frequency`). Radar sees through clouds, and there is no quality band.
+
+The Planetary Computer has the files; its hrefs are signed and expire.
 """
 
 from chipmill.model.sensor import Band, Sensor

@@ -8,6 +8,12 @@ computation gives ESA's centres of S2A and S2B to 0.1 nm, and widths that lie 1 
 The bands of 60 m, for coasts and water vapour, are taken on request; S2C has no figures of them.
 Normalisation: Clay v1 (Clay-foundation/model, configs/metadata.yaml), in digital numbers with the
 offset of baseline 04.00 removed.
+
+Earth Search has COGs by https, public, and the same files by s3, where the reader pays; JPEG 2000
+beside them, and of some items nothing else. Its collection 1 has the numbers as ESA gives them,
+with sizes and SHA-256. The Planetary Computer has COGs whose hrefs are signed and
+expire. Copernicus Data Space has JPEG 2000 in a bucket with credentials of its own, each band at
+several resolutions; JPEG 2000 becomes GeoTIFF when it is copied.
 """
 
 from chipmill.model.quality import QualityRule, value

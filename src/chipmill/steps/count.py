@@ -27,8 +27,9 @@ from chipmill.model.quality import QualityRule
 
 AT_ONCE = 8
 """Batches of a scene that are read and decoded side by side."""
-MOST_STRANGE = 0.5
-"""Share of pixels that a quality rule cannot be meant for, above which a band is another one."""
+MOST_STRANGE = 0.05
+"""Share of pixels that a quality rule cannot be meant for, above which a band is another one. The
+recorded scenes have none of their own product, and 40 % and more of another."""
 _Job = tuple[ArchivedFile, tuple[int, ...]]
 """A file, and the positions of its bands."""
 _SAMPLE = 8

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from threading import Barrier
 from typing import cast
@@ -233,15 +233,20 @@ def test_a_store_that_lets_two_create_one_object(
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     start = Barrier(4)
 
-    def bring(item: str) -> Snapshot:
+    def bring(items: str) -> list[tuple[str, Snapshot]]:
         start.wait()
-        put_part(archive, item)
-        return merge_index(archive, chip_size=SIZE, lock=turns(lambda: Ledger.open(url)))
+        merged: list[tuple[str, Snapshot]] = []
+        for item in items:
+            put_part(archive, item)
+            lock = turns(lambda: Ledger.open(url))
+            merged.append((item, merge_index(archive, chip_size=SIZE, lock=lock)))
+        return merged
 
     with ThreadPoolExecutor(4) as pool:
-        merged = dict(zip("bcde", pool.map(bring, "bcde"), strict=True))
+        acknowledged = list(chain(*pool.map(bring, ["bcd", "efg", "hij", "klm"])))
     steps = history(archive, SIZE)
     assert [step.number for step in steps] == list(range(1, len(steps) + 1))
-    assert _items(archive, steps[-1]) == Counter("abcde")
-    for item, snapshot in merged.items():
+    assert _items(archive, steps[-1]) == Counter("abcdefghijklm")
+    for item, snapshot in acknowledged:
+        assert steps[snapshot.number - 1] == snapshot  # nobody has written over it
         assert _items(archive, snapshot)[item] == 1

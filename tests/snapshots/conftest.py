@@ -54,7 +54,7 @@ def _put_part(
         cloud_fraction=chance.random(rows * cols, np.float32),
         nodata_fraction=chance.random(rows * cols, np.float32),
         boxes=boxes,
-        polygons=shapely.box(*boxes.T),
+        polygons=shapely.box(boxes[:, 0], boxes[:, 1], boxes[:, 2], boxes[:, 3]),
     )
     scene, data = encode_part(scene, columns)
     asset = AssetRecord(

@@ -1,5 +1,6 @@
 """Read the Parquet tables of an archive: the named columns only, by ranges."""
 
+import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -8,11 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import dataset, parquet
 
-from chipmill.errors import StoreError
+from chipmill.errors import StoreError, TransientError
 from chipmill.io.store import Store
 
 ROWS_AT_ONCE = 1 << 17
 """Rows of a piece of a table, at the most."""
+SMALL = 2**20
+"""Bytes of a file that one request reads; it would take three to read less of it."""
 
 
 def read_columns(
@@ -33,11 +36,11 @@ def read_columns(
     Raises:
         MissingError: There is nothing at one of the keys.
         StoreError: One is not Parquet, or lacks a column.
+        TransientError: The store did not answer.
     """
     tables: list[pa.Table] = []
     for key in keys:
-        file = pa.PythonFile(store.reader(key), mode="r")
-        with _translated(store, key):
+        with _opened(store, key) as file:
             tables.append(parquet.read_table(file, columns=columns, filters=filters))
     return pa.concat_tables(tables).unify_dictionaries()
 
@@ -48,9 +51,9 @@ def row_groups(store: Store, key: str) -> Iterator[pa.Table]:
     Raises:
         MissingError: There is nothing at the key.
         StoreError: It is not Parquet.
+        TransientError: The store did not answer.
     """
-    source = pa.PythonFile(store.reader(key), mode="r")
-    with _translated(store, key):
+    with _opened(store, key) as source:
         file = parquet.ParquetFile(source)
         for number in range(file.num_row_groups):
             yield file.read_row_group(number)
@@ -63,8 +66,8 @@ def schema_of(store: Store, key: str) -> pa.Schema:
         MissingError: There is nothing at the key.
         StoreError: It is not Parquet.
     """
-    with _translated(store, key):
-        return parquet.read_schema(pa.PythonFile(store.reader(key), mode="r"))
+    with _opened(store, key) as file:
+        return parquet.read_schema(file)
 
 
 def scan(
@@ -83,8 +86,8 @@ def scan(
         StoreError: It is not Parquet, or lacks a column.
     """
     form: Any = dataset.ParquetFileFormat()  # its stubs know no file objects
-    with _translated(store, key):
-        fragment = form.make_fragment(pa.PythonFile(store.reader(key), mode="r"))
+    with _opened(store, key) as file:
+        fragment = form.make_fragment(file)
         pieces = fragment.to_batches(
             columns=columns, filter=where, batch_size=ROWS_AT_ONCE, batch_readahead=4
         )
@@ -93,8 +96,15 @@ def scan(
 
 
 @contextmanager
-def _translated(store: Store, key: str) -> Generator[None]:
+def _opened(store: Store, key: str) -> Generator[pa.NativeFile]:
+    """Open a file, a small one whole, and turn what goes wrong into chipmill's errors."""
+    reader = store.reader(key)
     try:
-        yield
+        if reader.seek(0, os.SEEK_END) <= SMALL:
+            yield pa.BufferReader(store.get(key))
+        else:
+            yield pa.PythonFile(reader, mode="r")
     except (pa.ArrowInvalid, pa.ArrowKeyError) as err:
         raise StoreError(f"{store.href(key)} is not the table it should be ({err})") from err
+    except OSError as err:
+        raise TransientError(f"{store.href(key)} could not be read ({err}); try again") from err

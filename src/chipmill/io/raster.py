@@ -24,7 +24,7 @@ from rasterio.windows import Window
 
 from chipmill.errors import SceneError
 from chipmill.io.store import Store
-from chipmill.model.grid import Affine, Grid
+from chipmill.model.grid import MAX_BLOCK, MAX_PIXELS, Affine, Grid
 
 _ALONE: Mapping[str, Any] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -33,10 +33,6 @@ _ALONE: Mapping[str, Any] = {
 }
 """Open a file and nothing beside it. The cache (bytes, of the whole process) holds a row of blocks
 of ten bands of 10,980 px for four scenes at once: chips are smaller than blocks."""
-
-MAX_PIXELS = 40_000**2
-MAX_BLOCK = 8192**2
-"""Larger scenes and blocks are refused: 66 KB can declare one block of 2 GB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

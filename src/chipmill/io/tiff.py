@@ -19,12 +19,12 @@ from obstore import Bytes
 from tifffile import TiffFile, TiffPage
 
 from chipmill.errors import ChipmillError, SceneError
-from chipmill.io.raster import MAX_BLOCK, open_raster
 from chipmill.io.store import Store
+from chipmill.model.grid import MAX_BLOCK
 
 Pixels = NDArray[Any]
 
-BATCH = 4 * 2**20
+BATCH = 1 * 2**20
 """Bytes of blocks that are asked for at once; what one thread holds in memory."""
 BATCH_BLOCKS = 256
 GAP = 2**14
@@ -174,6 +174,9 @@ class Tiff:
     def _by_gdal(
         self, layer: Layer, batch: list[Spot], bands: tuple[int, ...]
     ) -> Iterator[tuple[Spot, list[Pixels | None]]]:
+        # GDAL takes 37 MB and a third of a second to load, and most scenes do without it.
+        from chipmill.io.raster import open_raster  # noqa: PLC0415
+
         with open_raster(self.store, self.key) as raster:
             for spot in batch:
                 if not layer.is_there(spot, bands):

@@ -90,9 +90,7 @@ def measure(sensor: str, indexer: str, peer: str | None) -> None:
         compare(f"{short}, all files", index, "their blocks", lambda: decode(files), cpu_seconds)
         print(f"  at most {peak(archive, scene):.0f} MB of memory in a process of its own")
         with without_nodata(archive, scene):
-            compare(
-                f"{short}, quality", index, "its blocks", lambda: decode(quality), cpu_seconds
-            )
+            compare(f"{short}, quality", index, "its blocks", lambda: decode(quality), cpu_seconds)
             if peer:
                 against(peer, item, indexer, cpu_seconds(index))
 

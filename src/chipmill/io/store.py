@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from io import RawIOBase
 from pathlib import Path
 from typing import Self
@@ -23,6 +24,18 @@ PART_BYTES = 8 * 2**20
 """Bytes of one part of a large write; S3 allows 10,000 parts, so objects up to 80 GB."""
 PARTS_AT_ONCE = 4
 SCHEMES = ("file", "s3", "gs", "az")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What a listing says of an object."""
+
+    key: str
+    size: int
+    """Bytes."""
+    changed: datetime
+    version: str
+    """The ETag, or the time of change and the size where the store gives none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +105,25 @@ class Store:
             obstore.put(self.objects, key, data)
 
     def create(self, key: str, data: bytes) -> None:
-        """Write an object only where there is none.
+        """Write an object only where there is none; that these very bytes are there is fine.
+
+        So it is safe to repeat where the answer to a write was lost.
 
         Raises:
             AlreadyThereError: The key is taken.
+            TransientError: The store says so, and yet there is nothing: other writers are at it.
         """
-        with _translated(self.href(key)):
-            obstore.put(self.objects, key, data, mode="create")
+        try:
+            with _translated(self.href(key)):
+                obstore.put(self.objects, key, data, mode="create")
+        except AlreadyThereError:
+            try:
+                there = self.get(key)
+            except MissingError as err:
+                # S3 answers 409 while another write of the key is under way; obstore calls both so.
+                raise TransientError(f"another write of {self.href(key)} is under way") from err
+            if there != data:
+                raise
 
     def delete(self, key: str) -> None:
         """Remove an object; that it is not there is fine."""
@@ -135,6 +160,21 @@ class Store:
         with _translated(self.href(prefix)):
             for page in self.objects.list(prefix):
                 yield from (entry["path"] for entry in page)
+
+    def listing(self, prefix: str) -> Iterator[Entry]:
+        """List objects below a prefix with their sizes and versions, in no order."""
+        with _translated(self.href(prefix)):
+            for page in self.objects.list(prefix):
+                for entry in page:
+                    changed = entry["last_modified"]
+                    tag = entry["e_tag"] or f"{changed.isoformat()} {entry['size']}"
+                    yield Entry(key=entry["path"], size=entry["size"], changed=changed, version=tag)
+
+    def folders(self, prefix: str) -> list[str]:
+        """List the names between a prefix that ends in a slash and the next slash, sorted."""
+        with _translated(self.href(prefix)):
+            found = obstore.list_with_delimiter(self.objects, prefix)["common_prefixes"]
+        return sorted(path.rsplit("/", 1)[-1] for path in found)
 
     def beginning(self, key: str, count: int) -> tuple[bytes, int]:
         """Read the first bytes of an object, and how many it has, by one request.

@@ -24,6 +24,7 @@ from rasterio.shutil import copy as copy_raster
 from rasterio.windows import Window
 
 from chipmill.errors import SceneError
+from chipmill.io.remote import open_file
 from chipmill.io.store import Store
 from chipmill.model.grid import MAX_BLOCK, MAX_PIXELS, Affine, Grid
 
@@ -136,6 +137,22 @@ def open_raster(store: Store, key: str) -> Generator[Raster]:
     where = store.href(key)
     with Env(**_ALONE), _opened(path or store.reader(key), where, "GTiff") as dataset:
         yield Raster(dataset, where=where)
+
+
+def read_header(store: Store, key: str) -> Header:
+    """Read the header of a GeoTIFF, and of a remote one no more than that.
+
+    Raises:
+        SceneError: It is no GeoTIFF, has no place on earth, or declares more than is sane.
+        MissingError: There is nothing at this key.
+    """
+    where = store.href(key)
+    with (
+        open_file(store, key) as file,
+        Env(**_ALONE),
+        _opened(store.local_path(key) or file, where, "GTiff") as dataset,
+    ):
+        return _header(dataset, where)
 
 
 @contextmanager

@@ -1,38 +1,224 @@
-"""Indexing one scene against decoding every pixel of its files once.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# rasterio ships no types.
+"""Indexing whole scenes against decoding their blocks once, in CPU time of all threads.
 
-python -m benchmarks.index
+    python -m benchmarks.index --stacchip path/to/python
+
+Scenes are generated in their real sizes. The quality bands are ragged patches that DEFLATE makes
+into 0.13 (SCL) and 0.18 (QA_PIXEL) bytes a pixel; real ones at full resolution have 0.04 to 0.21.
+stacchip 0.1.38 is measured where it is installed; the option names its Python.
 """
 
+import argparse
+import json
+import os
+import subprocess
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from benchmarks.measure import compare, say_machine
-from benchmarks.scene import decode, make_scene
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.transform import from_origin
+from tifffile import TiffFile, TiffPage
+
+from benchmarks.measure import compare, cpu_seconds, say_machine
 from chipmill.formats import layout
+from chipmill.io.store import Store
+from chipmill.model.ingest_request import IngestRequest
+from chipmill.model.scene import SceneRef
+from chipmill.steps.copy import copy_assets
+from chipmill.steps.index import index_chips
+from chipmill.steps.rewrite import rewrite_item
+from chipmill.steps.search import search_scenes
+
+SCL = np.array([0, 2, 4, 4, 4, 5, 6, 8, 9, 10], np.uint8)
+QA = np.array([1, 21824, 21824, 21824, 21952, 22280, 23888, 24216, 54596, 55052], np.uint16)
+S2_EDGE, L8_EDGE = 10_980, 7_700
+S2_BANDS = {"blue": 1, "green": 1, "red": 1, "nir": 1} | dict.fromkeys(
+    ("rededge1", "rededge2", "rededge3", "nir08", "swir16", "swir22"), 2
+)
+L8_BANDS = dict.fromkeys(("blue", "green", "red", "nir08", "swir16", "swir22"), 1)
+CHILD = """
+import sys
 from chipmill.io.store import Store
 from chipmill.model.scene import SceneRef
 from chipmill.steps.index import index_chips
+index_chips(SceneRef(collection=sys.argv[2], item="generated"), Store.open(sys.argv[1]))
+"""
+PEER = """
+import json, resource, sys, time
+from pystac import Item
+from stacchip import indexer
+item, kind = json.load(open(sys.argv[1])), getattr(indexer, sys.argv[2])
+def once():
+    made = kind(Item.from_dict(item), chip_max_nodata=1)
+    began = time.process_time()
+    made.create_index()
+    return time.process_time() - began
+took = sorted(once() for _ in range(3))[1]
+print(json.dumps([took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+"""
 
 
 def main() -> None:
-    """Print the ratio."""
+    """Print the ratios of a Sentinel-2 and a Landsat scene."""
+    parser = argparse.ArgumentParser(description="Index whole scenes.")
+    parser.add_argument("--stacchip", help="a Python with stacchip beside it")
+    peer = parser.parse_known_args()[0].stacchip
+    measure("sentinel-2-l2a", "Sentinel2Indexer", peer)
+    measure("landsat-c2l2-sr", "LandsatIndexer", peer)
+
+
+def measure(sensor: str, indexer: str, peer: str | None) -> None:
+    """Generate a scene, index it, and print what that takes."""
     with tempfile.TemporaryDirectory(prefix="chipmill-bench-") as folder:
-        root = Path(folder)
-        archive = Store.open((root / "archive").as_uri())
-        scene = make_scene(root / "source", archive)
-        files = sorted((root / "archive" / "assets").rglob("*.tif"))
-        compare(
-            "index one scene",
-            lambda: index(scene, archive),
-            "decode its files",
-            lambda: decode(files),
-        )
+        archive = Store.open(Path(folder, "archive").as_uri())
+        scene, item = make_scene(Path(folder, "source"), sensor, archive)
+        files = sorted(Path(folder, "archive", "assets").rglob("*.tif"))
+        quality = [file for file in files if file.stem in {"scl", "qa_pixel"}]
+
+        def index() -> None:
+            archive.delete(layout.part_key(256, scene.collection, scene.item))
+            index_chips(scene, archive)
+
+        short = sensor.partition("-")[0]
+        compare(f"{short}, all files", index, "their blocks", lambda: decode(files), cpu_seconds)
+        print(f"  at most {peak(archive, scene):.0f} MB of memory in a process of its own")
+        with without_nodata(archive, scene):
+            compare(f"{short}, quality", index, "its blocks", lambda: decode(quality), cpu_seconds)
+            if peer:
+                against(peer, item, indexer, cpu_seconds(index))
 
 
-def index(scene: SceneRef, archive: Store) -> None:
-    """Count cloud and nodata of all chips, as if for the first time."""
+def decode(files: list[Path]) -> None:
+    """Decode every block of some files once, by the fastest reader that chipmill can use."""
+    for path in files:
+        with TiffFile(path) as tiff, path.open("rb") as file:
+            page = tiff.pages[0]
+            assert isinstance(page, TiffPage)  # noqa: S101
+            for number, start in enumerate(page.dataoffsets):
+                file.seek(start)
+                page.decode(file.read(page.databytecounts[number]), number)
+
+
+def peak(archive: Store, scene: SceneRef) -> float:
+    """Index a scene in a process of its own: the most memory that it holds, in MB."""
     archive.delete(layout.part_key(256, scene.collection, scene.item))
-    index_chips(scene, archive)
+    child = subprocess.Popen([sys.executable, "-c", CHILD, archive.url, scene.collection])
+    _, status, usage = os.wait4(child.pid, 0)
+    if status:
+        raise SystemExit("the child process failed")
+    return usage.ru_maxrss * 1024 / 1e6
+
+
+def against(peer: str, item: Path, indexer: str, ours: float) -> None:
+    """Print what stacchip takes for the same quality band."""
+    command = [peer, "-c", PEER, str(item), indexer]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    theirs, memory = json.loads(said.splitlines()[-1])
+    print(f"  stacchip {theirs:.2f} s and {memory:.0f} MB: {theirs / ours:.1f} times as much CPU")
+
+
+@contextmanager
+def without_nodata(archive: Store, scene: SceneRef) -> Iterator[None]:
+    """Have an item whose data files name no nodata value, so that no pixel of them is read."""
+    key = layout.item_key(scene.collection, scene.item)
+    kept = archive.get(key)
+    item = json.loads(kept)
+    for asset in item["assets"].values():
+        asset.pop("nodata", None)
+    archive.put(key, json.dumps(item).encode())
+    yield
+    archive.put(key, kept)
+
+
+def make_scene(folder: Path, sensor: str, archive: Store) -> tuple[SceneRef, Path]:
+    """Write a scene as an item with files, and bring it into the archive."""
+    folder.mkdir()
+    landsat = sensor.startswith("landsat")
+    bands, quality = (L8_BANDS, "qa_pixel") if landsat else (S2_BANDS, "scl")
+    edge, size = (L8_EDGE, 30.0) if landsat else (S2_EDGE, 10.0)
+    rng = np.random.default_rng(0)
+    for coarser in sorted(set(bands.values())):
+        dull = 3000 * patches(edge // coarser, rng) + rng.integers(1, 200, (edge // coarser,) * 2)
+        names = [name for name, ratio in bands.items() if ratio == coarser]
+        write(folder / f"{names[0]}.tif", dull.astype(np.uint16), size * coarser)
+        for name in names[1:]:
+            os.link(folder / f"{names[0]}.tif", folder / f"{name}.tif")
+    values, coarser = (QA, 1) if landsat else (SCL, 2)
+    places = (patches(edge // coarser, rng) * len(values)).astype(np.int8)
+    write(folder / f"{quality}.tif", values[places], size * coarser)
+    item = folder / "item.json"
+    item.write_text(json.dumps(describe(folder, sensor, [*bands, quality], (edge, size))))
+    request = IngestRequest(sensor=sensor, catalog=str(item), bands=tuple(bands))
+    (scene,) = search_scenes(request, archive)
+    copy_assets(scene, archive, bands=request.bands)
+    rewrite_item(scene, archive, bands=request.bands)
+    return scene, item
+
+
+def patches(edge: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Give a field of ragged patches of several sizes, in [0, 1)."""
+    total = np.zeros((edge, edge), np.float32)
+    for cell, weight in ((61, 0.7), (9, 0.25), (1, 0.0499)):
+        coarse = rng.random((-(-edge // cell),) * 2, dtype=np.float32)
+        total += weight * coarse.repeat(cell, axis=0).repeat(cell, axis=1)[:edge, :edge]
+    return total
+
+
+def write(path: Path, pixels: NDArray[Any], size: float) -> None:
+    """Write a band as a GeoTIFF in 1,024 px blocks with DEFLATE."""
+    profile = {
+        "driver": "GTiff",
+        "height": pixels.shape[0],
+        "width": pixels.shape[1],
+        "count": 1,
+        "dtype": pixels.dtype,
+        "crs": "EPSG:32633",
+        "transform": from_origin(500_000, 5_200_000, size, size),
+        "tiled": True,
+        "blockxsize": 1024,
+        "blockysize": 1024,
+        "compress": "deflate",
+        "predictor": 2,
+    }
+    with rasterio.open(path, "w", **profile) as file:
+        file.write(pixels, 1)
+
+
+def describe(
+    folder: Path, sensor: str, names: list[str], grid: tuple[int, float]
+) -> dict[str, Any]:
+    """Write the item of a scene, as both chipmill and stacchip read it."""
+    edge, size = grid
+    projection = "https://stac-extensions.github.io/projection/v1.1.0/schema.json"
+    assets: dict[str, Any] = {}
+    for name in names:
+        href = str(folder / f"{name}.tif")
+        assets[name] = {"href": href, "type": "image/tiff", "alternate": {"s3": {"href": href}}}
+    return {
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "stac_extensions": [projection],
+        "id": "generated",
+        "collection": sensor,
+        "geometry": {"type": "Point", "coordinates": [15, 46]},
+        "bbox": [15, 46, 15, 46],
+        "properties": {
+            "datetime": "2024-06-01T10:00:00Z",
+            "platform": "landsat-8" if sensor.startswith("landsat") else "sentinel-2a",
+            "proj:epsg": 32633,
+            "proj:shape": [edge, edge],
+            "proj:transform": [size, 0, 500_000, 0, -size, 5_200_000],
+        },
+        "links": [],
+        "assets": assets,
+    }
 
 
 if __name__ == "__main__":

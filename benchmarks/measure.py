@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 RUNS = 5
+Clock = Callable[[Callable[[], object]], float]
 
 
 def say_machine() -> None:
@@ -15,13 +16,18 @@ def say_machine() -> None:
 
 
 def compare(
-    what: str, ours: Callable[[], object], floor_of: str, floor: Callable[[], object]
+    what: str,
+    ours: Callable[[], object],
+    floor_of: str,
+    floor: Callable[[], object],
+    clock: Clock | None = None,
 ) -> None:
     """Time two things in turn and print the median of their ratios."""
-    pairs = [(seconds(ours), seconds(floor)) for _ in range(RUNS + 1)][1:]
+    clock = clock or seconds
+    pairs = [(clock(ours), clock(floor)) for _ in range(RUNS + 1)][1:]
     ratio = statistics.median(a / b for a, b in pairs)
     a, b = (statistics.median(column) for column in zip(*pairs, strict=True))
-    print(f"{what:<18} {a:6.2f} s   {floor_of:<18} {b:6.2f} s   ratio {ratio:5.2f}", flush=True)
+    print(f"{what:<20} {a:7.3f} s   {floor_of:<18} {b:7.3f} s   ratio {ratio:5.2f}", flush=True)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -29,3 +35,10 @@ def seconds(work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """Time one call by the CPU of all threads of this process: others do not count."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began

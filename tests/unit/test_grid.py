@@ -1,7 +1,6 @@
 """Grids of pixels and of chips."""
 
 import math
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chipmill.errors import SceneError
-from chipmill.model.count import count_in_windows, nodata_mask
+from chipmill.model.count import Tally, Windows, nodata_mask
 from chipmill.model.grid import ChipGrid, Grid, nearest, ratio, spans
-from chipmill.model.quality import QualityRule, bit, value
+from chipmill.model.quality import QualityRule, value
 
 edges = st.integers(1, 60)
 
@@ -91,27 +90,39 @@ def test_nearest_repeats_whole_pixels(position: int, size: int, whole: int) -> N
 
 
 @given(
-    bits=st.lists(st.integers(0, 65535), min_size=1, max_size=50),
-    edges=st.lists(st.integers(0, 49), min_size=2, max_size=8),
+    shape=st.tuples(st.integers(20, 70), st.integers(20, 70)),
+    size=st.integers(3, 20),
+    factor=st.sampled_from([1.0, 2.0, 3.0, 1.5, 4 / 3, 25.0]),
+    block=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    seed=st.integers(0, 2**32),
 )
-def test_counting_in_windows(bits: list[int], edges: list[int]) -> None:
-    """Windows of one row of chips, which may overlap where a pixel lies under two chips."""
-    values = np.array([bits], np.uint16)
-    rule = QualityRule(
-        keys=("qa",),
-        flags={"fill": bit(0), "cloud": bit(3), "shadow": bit(4)},
-        nodata=("fill",),
-        cloud=("cloud", "shadow"),
-    )
-    nodata, cloud = rule.masks(values)
-    limits = sorted(min(edge, len(bits)) for edge in edges)
-    windows = np.array(list(pairwise(limits)))
-    wanted = [
-        sum(pixel & 1 == 0 and pixel & 0b11000 != 0 for pixel in bits[first:last])
-        for first, last in windows.tolist()
-    ]
-    assert count_in_windows(cloud, windows).tolist() == wanted
-    assert not (nodata & cloud).any()
+def test_any_blocks_count_each_pixel_under_each_chip(
+    shape: tuple[int, int], size: int, factor: float, block: tuple[int, int], seed: int
+) -> None:
+    """Chips smaller than blocks, blocks across chips, coarse pixels under two chips: all exact."""
+    coarse = tuple(math.ceil(each / factor) for each in shape)
+    chips = ChipGrid(grid=grid(*shape), size=size)
+    windows = Windows.of(chips, grid=grid(*coarse, 10 * factor), where="both")
+    pixels = np.random.default_rng(seed).random(coarse) < 0.3
+    tally = Tally(windows, masks=2)
+    for top in range(0, coarse[0], block[0]):
+        for left in range(0, coarse[1], block[1]):
+            part = pixels[top : top + block[0], left : left + block[1]]
+            if top < tally.reach[0] and left < tally.reach[1]:
+                tally.add((part,), lambda bands: (bands[0], ~bands[0]), top=top, left=left)
+    for row, (first, last) in enumerate(windows.down.tolist()):
+        for col, (left, right) in enumerate(windows.across.tolist()):
+            under = pixels[first:last, left:right]
+            assert tally.chips()[:, row, col].tolist() == [under.sum(), (~under).sum()]
+            assert windows.pixels[row, col] == under.size
+
+
+def test_blocks_that_are_not_there_count_whole() -> None:
+    """All pixels of a missing block, and no more than lie under the chips."""
+    chips = ChipGrid(grid=grid(40, 40), size=16)
+    tally = Tally(Windows.of(chips, grid=grid(40, 40), where="both"), masks=1)
+    tally.add_whole((24, 24), top=16, left=16)
+    assert tally.chips().tolist() == [[[0, 0], [0, 256]]]
 
 
 def test_stray_classes_are_neither_cloud_nor_nodata() -> None:

@@ -24,8 +24,9 @@ from rasterio.shutil import copy as copy_raster
 from rasterio.windows import Window
 
 from chipmill.errors import SceneError
+from chipmill.io.remote import open_file
 from chipmill.io.store import Store
-from chipmill.model.grid import Affine, Grid
+from chipmill.model.grid import MAX_BLOCK, MAX_PIXELS, Affine, Grid
 
 _ALONE: Mapping[str, Any] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -34,10 +35,6 @@ _ALONE: Mapping[str, Any] = {
 }
 """Open a file and nothing beside it. The cache (bytes, of the whole process) holds a row of blocks
 of ten bands of 10,980 px for four scenes at once: chips are smaller than blocks."""
-
-MAX_PIXELS = 40_000**2
-MAX_BLOCK = 8192**2
-"""Larger scenes and blocks are refused: 66 KB can declare one block of 2 GB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +137,22 @@ def open_raster(store: Store, key: str) -> Generator[Raster]:
     where = store.href(key)
     with Env(**_ALONE), _opened(path or store.reader(key), where, "GTiff") as dataset:
         yield Raster(dataset, where=where)
+
+
+def read_header(store: Store, key: str) -> Header:
+    """Read the header of a GeoTIFF, and of a remote one no more than that.
+
+    Raises:
+        SceneError: It is no GeoTIFF, has no place on earth, or declares more than is sane.
+        MissingError: There is nothing at this key.
+    """
+    where = store.href(key)
+    with (
+        open_file(store, key) as file,
+        Env(**_ALONE),
+        _opened(store.local_path(key) or file, where, "GTiff") as dataset,
+    ):
+        return _header(dataset, where)
 
 
 @contextmanager

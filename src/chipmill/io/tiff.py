@@ -6,12 +6,11 @@ blocks, is decoded by imagecodecs; all other blocks by GDAL, which has the last 
 damaged as well.
 """
 
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from io import SEEK_CUR, SEEK_END, RawIOBase
+from io import SEEK_END
 from itertools import islice
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,18 +18,15 @@ from obstore import Bytes
 from tifffile import TiffFile, TiffPage
 
 from chipmill.errors import ChipmillError, SceneError
-from chipmill.io.raster import MAX_BLOCK, open_raster
+from chipmill.io.remote import GAP, open_file
 from chipmill.io.store import Store
+from chipmill.model.grid import MAX_BLOCK
 
 Pixels = NDArray[Any]
 
-BATCH = 4 * 2**20
+BATCH = 1 * 2**20
 """Bytes of blocks that are asked for at once; what one thread holds in memory."""
 BATCH_BLOCKS = 256
-GAP = 2**14
-"""Two ranges that are this near to each other are read as one."""
-_PAGE = 2**15
-"""Bytes of a remote header that are read at once: those of a COG are shorter as a rule."""
 _DIRECTORIES = 64
 """So many are looked through for a mask; a file has two and some overviews."""
 _LOSSLESS = {1, 5, 8, 32773, 32946, 34925, 50000}
@@ -174,6 +170,9 @@ class Tiff:
     def _by_gdal(
         self, layer: Layer, batch: list[Spot], bands: tuple[int, ...]
     ) -> Iterator[tuple[Spot, list[Pixels | None]]]:
+        # GDAL takes 37 MB and a third of a second to load, and most scenes do without it.
+        from chipmill.io.raster import open_raster  # noqa: PLC0415
+
         with open_raster(self.store, self.key) as raster:
             for spot in batch:
                 if not layer.is_there(spot, bands):
@@ -196,7 +195,7 @@ def open_tiff(store: Store, key: str) -> Tiff:
     """
     where = store.href(key)
     try:
-        with _file(store, key) as file, TiffFile(file) as tiff:
+        with open_file(store, key) as file, TiffFile(file) as tiff:
             pages = cast("list[TiffPage]", list(islice(tiff.pages, _DIRECTORIES)))
             image = _layer(pages[0], where)
             masks = (page for page in pages[1:] if int(page.subfiletype) == _MASK)
@@ -251,55 +250,3 @@ def _decode(layer: Layer, data: Bytes, spot: Spot, plane: int) -> Pixels:
     if pixels is None:
         raise SceneError("a block without pixels")
     return pixels[0, : spot.shape[0], : spot.shape[1]]
-
-
-@contextmanager
-def _file(store: Store, key: str) -> Generator[BinaryIO]:
-    path = store.local_path(key)
-    if path and path.is_file():
-        with path.open("rb") as file:
-            yield file
-    else:
-        yield cast("BinaryIO", _Remote(store, key))
-
-
-class _Remote(RawIOBase):
-    """A file of which pages are read once, when they are needed."""
-
-    def __init__(self, store: Store, key: str) -> None:
-        """Open an object of a store, which may be missing."""
-        self._store, self._key = store, key
-        first, self._size = store.beginning(key, _PAGE)
-        self._pages = {0: first}
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        self._at = {SEEK_CUR: self._at, SEEK_END: self._size}.get(whence, 0) + offset
-        return self._at
-
-    def readinto(self, buffer: memoryview, /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
-        end = min(self._at + len(buffer), self._size)
-        if end <= self._at:
-            return 0
-        pages = range(self._at // _PAGE, -(-end // _PAGE))
-        missing = [page for page in pages if page not in self._pages]
-        starts = [page * _PAGE for page in missing]
-        ends = [min(start + _PAGE, self._size) for start in starts]
-        if missing:
-            read = self._store.ranges(self._key, starts, ends, gap=GAP)
-            self._pages |= zip(missing, map(bytes, read), strict=True)
-        data = b"".join(self._pages[page] for page in pages)
-        first = self._at - pages[0] * _PAGE
-        found = data[first : first + end - self._at]
-        buffer[: len(found)] = found
-        self._at += len(found)
-        return len(found)

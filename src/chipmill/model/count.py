@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from chipmill.model.grid import ChipGrid, Grid, ratio, spans
 
 Pixels = NDArray[Any]
-Judge = Callable[[tuple[Pixels, ...]], tuple[NDArray[np.bool_], ...]]
+Masks = Callable[[tuple[Pixels, ...]], tuple[NDArray[np.bool_], ...]]
 """Gives masks of the pixels of some bands; all arrays have the shape (y, x)."""
 
 _PIECE = 128
@@ -33,11 +33,11 @@ def nodata_mask(values: NDArray[np.generic], nodata: float | None) -> NDArray[np
         Shape (y, x): true where *all* bands are nodata, as GDAL's dataset mask has it; a single
         dark band of an aerial photograph is a dark pixel.
     """
-    judge = nodata_judge(nodata, values.dtype)
-    return judge(tuple(values))[0] if judge else np.zeros(values.shape[1:], np.bool_)
+    tells = nodata_masks(nodata, values.dtype)
+    return tells(tuple(values))[0] if tells else np.zeros(values.shape[1:], np.bool_)
 
 
-def nodata_judge(nodata: float | None, dtype: np.dtype[Any]) -> Judge | None:
+def nodata_masks(nodata: float | None, dtype: np.dtype[Any]) -> Masks | None:
     """Give what tells where all bands of a file are nodata; None where no pixel can be."""
     if nodata is None:
         return None
@@ -106,12 +106,12 @@ class Tally:
         """Rows and columns of the file that belong to chips; what lies beyond need not be read."""
         return int(self._ys[-1]), int(self._xs[-1])
 
-    def add(self, bands: tuple[Pixels, ...], judge: Judge, *, top: int, left: int) -> None:
+    def add(self, bands: tuple[Pixels, ...], masks: Masks, *, top: int, left: int) -> None:
         """Count the pixels of one block.
 
         Args:
             bands: Its pixels, each of shape (y, x).
-            judge: Tells which of them count; it gives as many masks as there are kinds.
+            masks: Tells which of them count; it gives as many masks as there are kinds.
             top: Row of the file at which the block begins.
             left: Column of the file at which it begins.
         """
@@ -122,7 +122,7 @@ class Tally:
         for number, (first, last) in enumerate(pairwise((ys - top).tolist())):
             for piece in range(first, last, _PIECE):
                 rows = slice(piece, min(piece + _PIECE, last))
-                for kind, mask in enumerate(judge(tuple(band[rows] for band in bands))):
+                for kind, mask in enumerate(masks(tuple(band[rows] for band in bands))):
                     columns[kind, number] += _ADD(mask.view(np.uint8), axis=0, dtype=np.uint8)
         cells = _ADD_AT(columns[:, :, : xs[-1] - left], xs[:-1] - left, axis=2, dtype=np.int64)
         self._put(row, col, cells)

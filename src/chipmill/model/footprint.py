@@ -1,6 +1,7 @@
 """Where chips lie on earth: corners in longitude and latitude, polygons, sizes in metres."""
 
 import math
+from functools import lru_cache
 
 import antimeridian
 import numpy as np
@@ -60,12 +61,17 @@ def lonlat_centres(chips: ChipGrid) -> NDArray[np.float64]:
 
 
 def _lonlat(points: NDArray[np.float64], crs: str) -> NDArray[np.float64]:
-    to_lonlat = Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
-    lon, lat = to_lonlat.transform(points[..., 0], points[..., 1])
+    lon, lat = _to_lonlat(crs).transform(points[..., 0], points[..., 1])
     placed = np.stack([lon, lat], axis=-1)
     if not np.isfinite(placed).all():
         raise SceneError(f"chips lie outside of what {crs[:60]} can show; drop the scene")
     return placed
+
+
+@lru_cache(maxsize=128)
+def _to_lonlat(crs: str) -> Transformer:
+    """Make a transformer once for all scenes of a CRS; several threads may use it (pyproj 3.1)."""
+    return Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
 
 
 def polygons(corners: NDArray[np.float64]) -> NDArray[np.object_]:
@@ -84,10 +90,18 @@ def polygons(corners: NDArray[np.float64]) -> NDArray[np.object_]:
     ).reshape(-1, 5, 2)
     over = crosses(corners)
     ring[..., 0] += 360 * (over[:, None] & (ring[..., 0] < 0))
-    shapes = np.asarray(shapely.orient_polygons(shapely.polygons(ring)))  # rows may go north
+    clockwise = _areas(ring) < 0  # where rows go north
+    ring[clockwise] = ring[clockwise, ::-1]
+    shapes = np.asarray(shapely.polygons(ring))
     for chip in np.flatnonzero(over):
         shapes[chip] = antimeridian.fix_polygon(shapes[chip])
     return shapes
+
+
+def _areas(ring: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give twice the area of each ring, negative where it goes clockwise (shoelace formula)."""
+    x, y = np.moveaxis(ring - ring[:, :1], -1, 0)
+    return (x[:, :-1] * y[:, 1:] - x[:, 1:] * y[:, :-1]).sum(axis=1)
 
 
 def boxes(corners: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,6 +11,10 @@ from chipmill.errors import SceneError
 Affine = tuple[float, float, float, float, float, float]
 """(a, b, c, d, e, f): x = a·col + b·row + c, y = d·col + e·row + f, as `proj:transform` has it."""
 
+MAX_PIXELS = 40_000**2
+MAX_BLOCK = 8192**2
+"""Larger scenes and blocks are refused: 66 KB can declare one block of 2 GB."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:

@@ -8,6 +8,7 @@ same.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,23 +22,36 @@ _STRETCHES = 6
 """So many stretches of values are told faster than by looking up."""
 
 
-def judge(
-    rule: QualityRule, dtype: np.dtype[Any]
-) -> Callable[[tuple[NDArray[Any], ...]], tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
-    """Give what tells nodata, and what is cloud *or* nodata, of the pixels of a quality band.
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """What a rule says of the pixels of a band of one data type."""
 
-    A pixel is cloud or nodata, never both: the number of cloud pixels is the difference. Both
-    masks have the shape (y, x) of the band.
-    """
+    masks: Callable[[tuple[NDArray[Any], ...]], tuple[NDArray[np.bool_], ...]]
+    """Tells nodata, and what is cloud *or* nodata, of the pixels (y, x) of a band: two masks of the
+    same shape. A pixel is cloud or nodata, never both: the cloud is the difference."""
+    strange: Callable[[NDArray[Any]], int]
+    """Counts the pixels that the rule cannot be meant for."""
+
+
+def judge(rule: QualityRule, dtype: np.dtype[Any]) -> Judge:
+    """Make the fast form of a rule for the pixels of a data type."""
     if dtype.kind != "u" or dtype.itemsize > np.dtype(np.uint16).itemsize:
-        return lambda bands: _plain(rule, bands[0])
+        return Judge(
+            lambda bands: _plain(rule, bands[0]),
+            lambda values: round(rule.strange(values) * values.size),
+        )
     every = np.arange(2 ** (8 * dtype.itemsize), dtype=dtype)
     nodata, cloud = rule.masks(every)
+    always, _ = replace(rule, nodata=rule.always).masks(every)
     empty, either = _mask(nodata, every), _mask(nodata | cloud, every)
-    return lambda bands: (empty(bands[0]), either(bands[0]))
+    strange = _mask(~always if rule.always else np.zeros_like(always), every)
+    return Judge(
+        lambda bands: (empty(bands[0]), either(bands[0])),
+        lambda values: int(np.count_nonzero(strange(values))),
+    )
 
 
-def _plain(rule: QualityRule, values: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _plain(rule: QualityRule, values: NDArray[Any]) -> tuple[NDArray[np.bool_], ...]:
     nodata, cloud = rule.masks(values)
     return nodata, nodata | cloud
 

@@ -20,12 +20,12 @@ from chipmill.errors import SceneError
 from chipmill.io.place import Place
 from chipmill.io.tiff import Layer, Spot, Tiff, open_tiff
 from chipmill.model.archived import ArchivedFile, ArchivedScene
-from chipmill.model.count import Judge, Tally, Windows, nodata_judge
+from chipmill.model.count import Masks, Tally, Windows, nodata_masks
 from chipmill.model.grid import ChipGrid
-from chipmill.model.judge import judge
+from chipmill.model.judge import Judge, judge
 from chipmill.model.quality import QualityRule
 
-AT_ONCE = 8
+AT_ONCE = 4
 """Batches of a scene that are read and decoded side by side."""
 MOST_STRANGE = 0.05
 """Share of pixels that a quality rule cannot be meant for, above which a band is another one. The
@@ -51,15 +51,15 @@ class _Pass:
     tiff: Tiff
     layer: Layer
     bands: tuple[int, ...]
-    tells: Judge | None
+    tells: Masks | None
     """None: no pixel can be nodata, only blocks that are not there."""
     fills: tuple[float, ...]
     """What stands for the pixels of each band where the file does not hold a block."""
     tally: Tally
-    rule: QualityRule | None = None
+    judge: Judge | None = None
     """Of a quality band."""
-    sampled: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])
-    """Shares of strange pixels, and of how many."""
+    sampled: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    """How many pixels were strange, of how many."""
 
     def batches(self) -> list[list[Spot]]:
         """List what is to be read; blocks that belong to no chip are not."""
@@ -81,9 +81,9 @@ class _Pass:
                 for band, fill in zip(found, self.fills, strict=True)
             )
             self.tally.add(pixels, self.tells, top=spot.top, left=spot.left)
-            if self.rule:
+            if self.judge:
                 sample = pixels[0][::_SAMPLE, ::_SAMPLE]
-                self.sampled.append((self.rule.strange(sample) * sample.size, sample.size))
+                self.sampled.append((self.judge.strange(sample), sample.size))
 
 
 def count_chips(
@@ -126,7 +126,7 @@ def count_chips(
     if not rule:
         return Shares(cloud=np.zeros((chips.rows, chips.cols), np.float32), nodata=_worst(passes))
     quality = passes[-1]
-    _refuse_another_band(quality)
+    _refuse_another_band(quality, rule)
     empty, either = quality.tally.chips()
     return Shares(cloud=quality.tally.share(either - empty), nodata=_worst(passes))
 
@@ -174,14 +174,15 @@ def _checked(tiff: Tiff, file: ArchivedFile, bands: tuple[int, ...]) -> Tiff:
 
 
 def _judging(tiff: Tiff, windows: Windows, rule: QualityRule) -> _Pass:
+    fast = judge(rule, tiff.image.dtype)
     return _Pass(
         tiff=tiff,
         layer=tiff.image,
         bands=(1,),
-        tells=judge(rule, tiff.image.dtype),
+        tells=fast.masks,
         fills=(tiff.fill,),
         tally=Tally(windows, masks=2),
-        rule=rule,
+        judge=fast,
     )
 
 
@@ -192,7 +193,7 @@ def _emptiness(
     tally = Tally(windows, masks=1)
     if tiff.mask:
         return _Pass(tiff=tiff, layer=tiff.mask, bands=(1,), tells=_zero, fills=(0,), tally=tally)
-    tells = nodata_judge(file.nodata, tiff.image.dtype)
+    tells = nodata_masks(file.nodata, tiff.image.dtype)
     fills = (0 if file.nodata is None or tells is None else file.nodata,) * len(bands)
     if alpha and tiff.alpha and tiff.alpha not in bands:
         bands, fills, tells = (*bands, tiff.alpha), (*fills, 0), _alpha_or(tells)
@@ -203,18 +204,18 @@ def _zero(bands: tuple[NDArray[Any], ...]) -> tuple[NDArray[np.bool_]]:
     return (np.equal(bands[0], 0),)
 
 
-def _alpha_or(tells: Judge | None) -> Judge:
+def _alpha_or(tells: Masks | None) -> Masks:
     """Tell where the last band, an alpha band, is 0, or where the others are nodata."""
     if tells is None:
         return lambda bands: _zero(bands[-1:])
     return lambda bands: (_zero(bands[-1:])[0] | tells(bands[:-1])[0],)
 
 
-def _refuse_another_band(quality: _Pass) -> None:
+def _refuse_another_band(quality: _Pass, rule: QualityRule) -> None:
     """Refuse a quality band that the rule cannot be meant for."""
-    strange = sum(share for share, _ in quality.sampled) / sum(of for _, of in quality.sampled)
-    if quality.rule and strange > MOST_STRANGE:
+    strange = sum(count for count, _ in quality.sampled) / sum(of for _, of in quality.sampled)
+    if strange > MOST_STRANGE:
         raise SceneError(
             f"{strange:.0%} of the pixels of {quality.tiff.key} have none of "
-            f"{', '.join(quality.rule.always)}: it is another quality band; drop the scene"
+            f"{', '.join(rule.always)}: it is another quality band; drop the scene"
         )

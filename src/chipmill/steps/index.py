@@ -3,9 +3,10 @@
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -13,8 +14,8 @@ from chipmill.errors import MissingError, SceneError
 from chipmill.formats import layout
 from chipmill.formats.archived_item import read_archived
 from chipmill.formats.chip_index import ChipColumns, IndexedScene, encode_part, read_part
-from chipmill.formats.item_reading import Json
-from chipmill.io.place import Place
+from chipmill.formats.item_reading import Json, without_signature
+from chipmill.io.place import Place, place_of
 from chipmill.io.store import Store
 from chipmill.model.archived import ArchivedScene
 from chipmill.model.chip_shape import band_shapes
@@ -24,6 +25,7 @@ from chipmill.model.quality import QualityRule, told_by
 from chipmill.model.scene import SceneRef
 from chipmill.sensors import sensor
 from chipmill.steps.count import Shares, count_chips
+from chipmill.steps.survey import read_document, sensor_of, survey
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,16 @@ class Indexed:
     """Share of the scene's pixels that belong to no chip."""
     fresh: bool
     """False: the part was there already, from the same inputs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """The chips of a scene that need not lie in an archive."""
+
+    chips: ChipGrid
+    shares: Shares
+    scene: IndexedScene
+    columns: ChipColumns
 
 
 def index_chips(
@@ -63,8 +75,7 @@ def index_chips(
             quality band is not what the sensor reads.
         RequestError: The sensor has no such flag.
     """
-    raw = archive.get(layout.item_key(scene.collection, scene.item))
-    item = json.loads(raw)
+    item = json.loads(archive.get(layout.item_key(scene.collection, scene.item)))
     archived = read_archived(item, key_of=archive.key_of)
     rule = _rule(archived, cloud_classes)
     inputs = _inputs(item, rule, chip_size)
@@ -73,21 +84,65 @@ def index_chips(
         known, _ = read_part(archive.get(key), where=archive.href(key))
         if known.inputs == inputs:
             return _indexed(scene, known, fresh=False)
-    chips = ChipGrid(grid=archived.finest.file.grid, size=chip_size)
-    shares = count_chips(
-        archived,
-        chips,
-        rule=rule,
-        alpha=sensor(scene.collection).alpha,
-        place=lambda key: Place(archive, key),
-    )
+    place = partial(Place, archive)
+    chips, shares = _counted(archived, rule, chip_size=chip_size, place=place)
     described, data = encode_part(
-        _describe(archived, chips, assets=item["assets"], inputs=inputs),
-        _columns(chips, shares),
+        _describe(archived, chips, assets=item["assets"], inputs=inputs), _columns(chips, shares)
     )
     archive.put(key, data)
     log.info("%s: %d chips indexed", scene, chips.rows * chips.cols)
     return _indexed(scene, described, fresh=True)
+
+
+def index_item(
+    href: str,
+    *,
+    sensor_name: str | None = None,
+    bands: tuple[str, ...] = (),
+    chip_size: int = 256,
+    cloud_classes: tuple[str, ...] = (),
+) -> Counted:
+    """Count cloud and nodata of each chip of a scene where its files lie; nothing is copied.
+
+    Args:
+        href: Path or URL of the scene's item: a provider's, or one of an archive.
+        sensor_name: The scene's sensor; None: the one that has the item's collection.
+        bands: chipmill's names of the bands of a provider's item; empty: the sensor's default.
+        chip_size: Edge of a chip in pixels of the scene's finest grid.
+        cloud_classes: Flags of the quality band that count as cloud; empty: the sensor's.
+
+    Raises:
+        SceneError: It is no item, or the scene cannot be indexed.
+        RequestError: There is no such sensor or flag.
+        StoreError: The item or a file cannot be read.
+        TransientError: A store did not answer.
+    """
+    item = read_document(href)
+    scene = survey(item, kind=sensor_of(item, sensor_name), bands=bands)
+    rule = _rule(scene, cloud_classes)
+    chips, shares = _counted(scene, rule, chip_size=chip_size, place=place_of)
+    used = {band.file.key for band in scene.bands} | {scene.quality.key if scene.quality else ""}
+    assets = {
+        key: {**asset, "href": without_signature(asset["href"])}
+        for key, asset in item["assets"].items()
+        if asset["href"] in used
+    }
+    described = _describe(
+        scene, chips, assets=assets, inputs=_inputs({**item, "assets": assets}, rule, chip_size)
+    )
+    return Counted(chips=chips, shares=shares, scene=described, columns=_columns(chips, shares))
+
+
+def _counted(
+    scene: ArchivedScene,
+    rule: QualityRule | None,
+    *,
+    chip_size: int,
+    place: Callable[[str], Place],
+) -> tuple[ChipGrid, Shares]:
+    chips = ChipGrid(grid=scene.finest.file.grid, size=chip_size)
+    alpha = sensor(scene.ref.collection).alpha
+    return chips, count_chips(scene, chips, rule=rule, alpha=alpha, place=place)
 
 
 def _rule(scene: ArchivedScene, cloud: tuple[str, ...]) -> QualityRule | None:
@@ -134,7 +189,7 @@ def _describe(
         ),
         remainder=chips.remainder,
         assets=json.dumps(assets),
-        checksums=tuple(sorted(asset["file:checksum"] for asset in assets.values())),
+        checksums=tuple(sorted(filter(None, (a.get("file:checksum") for a in assets.values())))),
         inputs=inputs,
     )
 

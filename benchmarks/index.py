@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,7 @@ def against(peer: str, item: Path, indexer: str, ours: float) -> None:
 
 
 @contextmanager
-def without_nodata(archive: Store, scene: SceneRef) -> Iterator[None]:
+def without_nodata(archive: Store, scene: SceneRef) -> Generator[None]:
     """Have an item whose data files name no nodata value, so that no pixel of them is read."""
     key = layout.item_key(scene.collection, scene.item)
     kept = archive.get(key)
@@ -173,7 +173,7 @@ def patches(edge: int, rng: np.random.Generator) -> NDArray[np.float32]:
 
 def write(path: Path, pixels: NDArray[Any], size: float) -> None:
     """Write a band as a GeoTIFF in 1,024 px blocks with DEFLATE."""
-    profile = {
+    profile: dict[str, Any] = {
         "driver": "GTiff",
         "height": pixels.shape[0],
         "width": pixels.shape[1],

@@ -51,7 +51,11 @@ def test_one_clear_error_each(
     nobody = f"http://127.0.0.1:{free_port()}/stac"
     wrong: list[tuple[dict[str, object], type[ChipmillError], str]] = [
         ({"sensor": "sentinel-3"}, RequestError, "no sensor 'sentinel-3'; known are"),
-        ({"bands": ("purple",)}, RequestError, "no band 'purple'; its bands are blue, green"),
+        (
+            {"bands": ("purple",)},
+            RequestError,
+            "no band 'purple'; its bands are coastal, blue, green",
+        ),
         ({"catalog": nobody}, CatalogError, f"{nobody} cannot be reached"),
         ({"period": "1999-01-01/1999-02-01"}, RequestError, "matches period 1999.*; widen"),
         ({"catalog": "http://[::1/stac"}, CatalogError, "is not the URL of a catalogue"),
@@ -120,12 +124,12 @@ def test_an_asset_that_is_missing_at_the_source(item: Path, archive: Store) -> N
 
 
 def test_another_platform_than_the_band_table(tmp_path: Path, draw: Draw, archive: Store) -> None:
-    """The wavelengths of Landsat 8 are not those of Landsat 7."""
+    """The wavelengths of Landsat 8 are not those of the scanners of 1978."""
     layers = {"red": (np.ones((40, 40), np.uint16), 30.0, 0.0)}
-    said = {"platform": "landsat-7"}
+    said = {"platform": "landsat-3"}
     path = draw(tmp_path, layers, collection="landsat-c2l2-sr", properties=said)
     (scene,) = search_scenes(ask(path, sensor="landsat-c2l2-sr"), archive)
-    with pytest.raises(SceneError, match=r"drawn is of platform 'landsat-7'.*leave the scene out"):
+    with pytest.raises(SceneError, match=r"drawn is of platform 'landsat-3'.*leave the scene out"):
         copy_assets(scene, archive, bands=("red",))
 
 

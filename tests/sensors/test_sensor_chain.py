@@ -62,6 +62,11 @@ def _words(seed: int, *more: int) -> NDArray[np.uint16]:
     return drawn
 
 
+def _said_clear(words: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """Set the bit `clear` where there is neither fill nor cloud nor dilated cloud, as USGS does."""
+    return np.where(words & 0b1011, words, words | 0b100_0000).astype(np.uint16)
+
+
 def _case(kind: str) -> Case:
     """Draw the pixels of a sensor: its dtype, its fill, its quality band."""
     rng = np.random.default_rng(7)
@@ -73,7 +78,7 @@ def _case(kind: str) -> Case:
             bands={"blue": _holed(dn[0], 0, 1), "nir08": _holed(dn[1], 0, 2)},
             empty=0,
             header=None,
-            quality=("qa_pixel", _words(3, 1, 21824, 22280, 23888)),
+            quality=("qa_pixel", _said_clear(_words(3, 1, 21824, 22280, 23888))),
             cloud=lambda word: word % 2 == 0 and word // 2 % 16 != 0,
             fill=lambda word: word % 2 == 1,
         )

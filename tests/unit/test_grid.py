@@ -100,7 +100,7 @@ def test_any_blocks_count_each_pixel_under_each_chip(
     shape: tuple[int, int], size: int, factor: float, block: tuple[int, int], seed: int
 ) -> None:
     """Chips smaller than blocks, blocks across chips, coarse pixels under two chips: all exact."""
-    coarse = tuple(math.ceil(each / factor) for each in shape)
+    coarse = (math.ceil(shape[0] / factor), math.ceil(shape[1] / factor))
     chips = ChipGrid(grid=grid(*shape), size=size)
     windows = Windows.of(chips, grid=grid(*coarse, 10 * factor), where="both")
     pixels = np.random.default_rng(seed).random(coarse) < 0.3

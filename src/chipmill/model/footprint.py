@@ -8,6 +8,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
 
 from chipmill.errors import SceneError
 from chipmill.model.grid import ChipGrid, Grid
@@ -71,7 +72,10 @@ def _lonlat(points: NDArray[np.float64], crs: str) -> NDArray[np.float64]:
 @lru_cache(maxsize=128)
 def _to_lonlat(crs: str) -> Transformer:
     """Make a transformer once for all scenes of a CRS; several threads may use it (pyproj 3.1)."""
-    return Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
+    try:
+        return Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
+    except ProjError as err:
+        raise SceneError(f"{crs[:60]!r} is no CRS that is known ({err}); drop the scene") from err
 
 
 def polygons(corners: NDArray[np.float64]) -> NDArray[np.object_]:

@@ -29,8 +29,8 @@ class Judge:
     masks: Callable[[tuple[NDArray[Any], ...]], tuple[NDArray[np.bool_], ...]]
     """Tells nodata, and what is cloud *or* nodata, of the pixels (y, x) of a band: two masks of the
     same shape. A pixel is cloud or nodata, never both: the cloud is the difference."""
-    strange: Callable[[NDArray[Any]], int]
-    """Counts the pixels that the rule cannot be meant for."""
+    strange: Callable[[NDArray[Any]], tuple[int, int]]
+    """Counts the pixels that the rule cannot be meant for, and those that are not nodata."""
 
 
 def judge(rule: QualityRule, dtype: np.dtype[Any]) -> Judge:
@@ -38,22 +38,31 @@ def judge(rule: QualityRule, dtype: np.dtype[Any]) -> Judge:
     if dtype.kind != "u" or dtype.itemsize > np.dtype(np.uint16).itemsize:
         return Judge(
             lambda bands: _plain(rule, bands[0]),
-            lambda values: round(rule.strange(values) * values.size),
+            lambda values: _plainly_strange(rule, values),
         )
     every = np.arange(2 ** (8 * dtype.itemsize), dtype=dtype)
     nodata, cloud = rule.masks(every)
     always, _ = replace(rule, nodata=rule.always).masks(every)
     empty, either = _mask(nodata, every), _mask(nodata | cloud, every)
-    strange = _mask(~always if rule.always else np.zeros_like(always), every)
+    odd = _mask(~(always | nodata) if rule.always else np.zeros_like(always), every)
     return Judge(
         lambda bands: (empty(bands[0]), either(bands[0])),
-        lambda values: int(np.count_nonzero(strange(values))),
+        lambda values: (_count(odd(values)), values.size - _count(empty(values))),
     )
 
 
 def _plain(rule: QualityRule, values: NDArray[Any]) -> tuple[NDArray[np.bool_], ...]:
     nodata, cloud = rule.masks(values)
     return nodata, nodata | cloud
+
+
+def _plainly_strange(rule: QualityRule, values: NDArray[Any]) -> tuple[int, int]:
+    data = values.size - _count(rule.masks(values)[0])
+    return round(rule.strange(values) * data), data
+
+
+def _count(mask: NDArray[np.bool_]) -> int:
+    return int(np.count_nonzero(mask))
 
 
 def _mask(table: NDArray[np.bool_], every: NDArray[Any]) -> Mask:

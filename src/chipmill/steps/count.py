@@ -83,7 +83,7 @@ class _Pass:
             self.tally.add(pixels, self.tells, top=spot.top, left=spot.left)
             if self.judge:
                 sample = pixels[0][::_SAMPLE, ::_SAMPLE]
-                self.sampled.append((self.judge.strange(sample), sample.size))
+                self.sampled.append(self.judge.strange(sample))
 
 
 def count_chips(
@@ -213,7 +213,8 @@ def _alpha_or(tells: Masks | None) -> Masks:
 
 def _refuse_another_band(quality: _Pass, rule: QualityRule) -> None:
     """Refuse a quality band that the rule cannot be meant for."""
-    strange = sum(count for count, _ in quality.sampled) / sum(of for _, of in quality.sampled)
+    strange = sum(count for count, _ in quality.sampled)
+    strange /= max(1, sum(of for _, of in quality.sampled))
     if strange > MOST_STRANGE:
         raise SceneError(
             f"{strange:.0%} of the pixels of {quality.tiff.key} have none of "

@@ -6,6 +6,7 @@ from prefect import task
 from prefect.artifacts import create_table_artifact
 
 from chipmill.formats.plan import Plan
+from chipmill.formats.statistics import DataStatistics
 from chipmill.steps.remove import Removed
 from chipmill.steps.shard import Shard
 from chipmill.steps.stage import Staged
@@ -55,6 +56,29 @@ def _left_out(count: int) -> str:
     if count <= MOST_ROWS:
         return "Scenes that were left out, and why."
     return f"The first {MOST_ROWS} of {count} scenes that were left out; all are in `findings/`."
+
+
+@task(name="report statistics", task_run_name="report statistics")
+def report_statistics(found: DataStatistics) -> None:
+    """Show what was measured, band by band."""
+    create_table_artifact(
+        key="statistics",
+        description=f"Statistics {found.statistics} of snapshot {found.snapshot}: "
+        f"{found.chips:,} usable chips of {found.scenes:,} scenes.",
+        table=[
+            {
+                "collection": band.collection,
+                "band": band.band,
+                "unit": "dB" if band.decibels else "physical",
+                "mean": band.mean,
+                "std": band.std,
+                "minimum": band.minimum,
+                "maximum": band.maximum,
+                "pixels": band.count,
+            }
+            for band in found.bands
+        ],
+    )
 
 
 @task(name="report plan", task_run_name="report plan")

@@ -74,6 +74,21 @@ def snapshot_file_key(snapshot: str, table: str, digest: str) -> str:
     return f"index/snapshots/{snapshot}/{table}/{digest}.parquet"
 
 
+def scene_statistics_key(collection: str, item: str, name: str) -> str:
+    """Key of what was measured of a scene's usable chips."""
+    return f"index/statistics/{segment(collection)}/{segment(item)}/{name}.json"
+
+
+def statistics_prefix(snapshot: str) -> str:
+    """Prefix of the statistics of a snapshot."""
+    return f"index/snapshots/{snapshot}/statistics/"
+
+
+def statistics_key(snapshot: str, name: str) -> str:
+    """Key of the statistics of a snapshot under some limits; never changed."""
+    return f"{statistics_prefix(snapshot)}{name}.json"
+
+
 def plan_key(plan: str) -> str:
     """Key of a plan's summary."""
     return f"plans/{plan}/plan.json"
@@ -82,6 +97,11 @@ def plan_key(plan: str) -> str:
 def plan_scenes_key(plan: str) -> str:
     """Key of a plan's scenes: which megabatch each is in and which of its chips are used."""
     return f"plans/{plan}/scenes.parquet"
+
+
+def plan_normalization_key(plan: str) -> str:
+    """Key of the choice of statistics that all megabatches of a plan carry."""
+    return f"plans/{plan}/normalization.json"
 
 
 def megabatch_folder(plan: str, number: int) -> str:

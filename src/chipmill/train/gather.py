@@ -55,6 +55,7 @@ def gather(folder: MegabatchFolder, job: Job) -> Batch:
         position=job.position,
         after=job.after,
         manifest=folder.digest,
+        decibels=group.normalization.decibels,
         stalled=job.stalled,
         pixels=pixels,
         **dict(zip(FACTS, facts, strict=True)),

@@ -74,6 +74,16 @@ def snapshot_file_key(snapshot: str, table: str, digest: str) -> str:
     return f"index/snapshots/{snapshot}/{table}/{digest}.parquet"
 
 
+def snapshot_map_key(snapshot: str) -> str:
+    """Key of the page that shows a snapshot's chips."""
+    return f"index/snapshots/{snapshot}/map.html"
+
+
+def snapshot_preview_key(snapshot: str) -> str:
+    """Key of the contact sheet of a snapshot."""
+    return f"index/snapshots/{snapshot}/preview.png"
+
+
 def scene_statistics_key(collection: str, item: str, name: str) -> str:
     """Key of what was measured of a scene's usable chips."""
     return f"index/statistics/{segment(collection)}/{segment(item)}/{name}.json"

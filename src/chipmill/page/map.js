@@ -187,7 +187,7 @@ async function start() {
   const draw = (way) => {
     const attributes = {
       getPolygon: { value: positions, size: 2 },
-      getFillColor: { value: painted(ways[way].of, owners), size: 4 },
+      getFillColor: { value: painted(ways[way].of, owners), size: 4, normalized: true },
       indices: { value: indices, size: 1 },
     };
     deck.setProps({

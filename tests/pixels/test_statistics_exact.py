@@ -301,10 +301,13 @@ def _standing(batches: list[Batch]) -> NDArray[np.float64]:
     """Normalise all pixels as a training loop does."""
     return np.concatenate(
         [
-            ((batch.pixels[:, 0] - batch.mean[:, :1, None]) / batch.std[:, :1, None]).reshape(-1)
+            (
+                (batch.pixels[:, 0].astype(np.float64) - batch.mean[:, :1, None])
+                / batch.std[:, :1, None]
+            ).reshape(-1)
             for batch in batches
         ]
-    ).astype(np.float64)
+    )
 
 
 def test_a_staged_plan_carries_the_figures_of_its_snapshot(

@@ -65,7 +65,7 @@ class Browser:
 
     def ask(self, script: str) -> Any:  # noqa: ANN401  # whatever the script gives
         """Run a script in the page."""
-        return cast("Any", self.driver.execute_script(script))
+        return self.driver.execute_script(script)
 
     def complaints(self) -> list[str]:
         """List what the console has as errors since the page was opened."""
@@ -123,20 +123,16 @@ def share(picture: NDArray[np.uint8], colour: tuple[int, int, int]) -> float:
 def drawn_table(shapes: NDArray[np.object_], cloud: NDArray[Any], *, name: str) -> pa.Table:
     """Make rows of a chip index."""
     count = len(shapes)
-    words = {
-        column: pa.array([word] * count).dictionary_encode()
-        for column, word in (("scene", f"naip/{name}"), ("collection", "naip"))
+    columns: dict[str, Any] = {
+        "scene": pa.array([f"naip/{name}"] * count).dictionary_encode(),
+        "collection": pa.array(["naip"] * count).dictionary_encode(),
+        "row": np.arange(count, dtype=np.uint16),
+        "col": np.zeros(count, np.uint16),
+        "cloud_fraction": cloud.astype(np.float32),
+        "nodata_fraction": np.zeros(count, np.float32),
+        "geometry": pa.array(shapely.to_wkb(shapes).tolist(), pa.binary()),
     }
-    return pa.table(
-        {
-            **words,
-            "row": np.arange(count, dtype=np.uint16),
-            "col": np.zeros(count, np.uint16),
-            "cloud_fraction": cloud.astype(np.float32),
-            "nodata_fraction": np.zeros(count, np.float32),
-            "geometry": pa.array(shapely.to_wkb(shapes).tolist(), pa.binary()),
-        }
-    )
+    return pa.table(columns)
 
 
 def test_the_page_shows_the_index_and_asks_for_nothing(

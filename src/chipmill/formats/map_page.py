@@ -65,7 +65,9 @@ def pack_columns(columns: Mapping[str, NDArray[np.int64]]) -> tuple[list[dict[st
     Returns:
         Name and length of each, in order; and all of them as gzip in base64.
     """
-    about = [{"name": name, "count": len(values)} for name, values in columns.items()]
+    about: list[dict[str, object]] = [
+        {"name": name, "count": len(values)} for name, values in columns.items()
+    ]
     return about, packed(b"".join(_planes(values) for values in columns.values()))
 
 

@@ -74,15 +74,16 @@ def limits(layers: NDArray[np.float64]) -> NDArray[np.float64]:
     known = pixels[np.isfinite(pixels).all(axis=1)]
     if len(known) == 0:
         return np.array([[0.0] * _RGB, [1.0] * _RGB])
-    black, middle, white = np.percentile(known, [DARKEST, 50, BRIGHTEST], axis=0)
+    ends: NDArray[np.float64] = np.percentile(known, [DARKEST, 50, BRIGHTEST], axis=0)
+    black, middle, white = ends[0:1], ends[1:2], ends[2:3]
     reach = black + REACH * (middle - black)
-    return np.stack([black, np.where(reach > black, np.minimum(white, reach), white)])
+    return np.concatenate([black, np.where(middle > black, np.minimum(white, reach), white)])
 
 
 def stretched(layers: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Stretch layers between two ends each: shape (chips, y, x, 3), 0 to 255, grey where empty."""
     width = np.maximum(ends[1] - ends[0], np.finfo(np.float64).tiny)
-    empty = ~np.isfinite(layers).all(axis=-1)
+    empty = np.asarray(~np.isfinite(layers).all(axis=-1))
     share = (np.where(empty[..., None], ends[0], layers) - ends[0]) / width
     picture = (np.clip(share, 0, 1) * 255).astype(np.uint8)
     picture[empty] = EMPTY

@@ -95,7 +95,8 @@ def _by_scene(archive: Store, snapshot: Snapshot, sheet: Sheet) -> list[pa.Table
     names = sorted(cast("list[str]", column.unique().to_pylist()))
     lot = None if sheet.seed is None else np.random.default_rng(sheet.seed)
     if lot is not None and len(names) > sheet.scenes:
-        names = sorted(names[n] for n in lot.permutation(len(names))[: sheet.scenes])
+        drawn: list[int] = lot.permutation(len(names))[: sheet.scenes].tolist()
+        names = sorted(names[number] for number in drawn)
     chosen = [table.filter(pc.equal(column, pa.scalar(name))) for name in names[: sheet.scenes]]
     return [each.take(_places(len(each), sheet.chips, lot)) for each in chosen]
 

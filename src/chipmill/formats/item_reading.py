@@ -129,6 +129,7 @@ def _asset(name: str, key: str, raw: Json, properties: Json) -> Asset:
         href=href,
         media_type=_text(raw.get("type")),
         roles=tuple(str(role) for role in raw.get("roles") or ()),
+        gsd=_gsd(raw),
         bands=_bands(raw, properties),
         size=_size(raw.get("file:size")),
         checksum=_checksum(raw),
@@ -136,6 +137,16 @@ def _asset(name: str, key: str, raw: Json, properties: Json) -> Asset:
         alternates=_alternates(raw, properties),
         quality={name: raw[name] for name in CLASSIFICATION if name in raw},
     )
+
+
+def _gsd(raw: Json) -> float | None:
+    """Read the pixel size of a file, in the places where catalogues state it."""
+    listed = cast("list[object]", [*(raw.get("raster:bands") or ()), *(raw.get("eo:bands") or ())])
+    for said in (raw, *(cast("Json", each) for each in listed if isinstance(each, dict))):
+        for name in ("raster:spatial_resolution", "spatial_resolution", "gsd"):
+            if number := _number(said.get(name)):
+                return number
+    return None
 
 
 def _size(value: object) -> int | None:

@@ -13,7 +13,7 @@ from chipmill.formats import layout
 from chipmill.formats.item_reading import Json, parse_time, without_signature
 from chipmill.formats.multihash import encode_sha256
 from chipmill.formats.provenance import AssetRecord
-from chipmill.model.choice import BandSource, Choice
+from chipmill.model.choice import BandSource, Choice, FileBands
 from chipmill.model.grid import Grid
 from chipmill.model.scene import Asset, Scene
 from chipmill.model.sensor import Sensor
@@ -44,8 +44,7 @@ class CopiedFile:
     href: str
     record: AssetRecord
     grid: Grid
-    bands: int
-    """How many the file has."""
+    bands: FileBands
     dtype: str
     nodata: float | None
     resolution: float

@@ -157,7 +157,7 @@ def _unmasked(raster: Raster, first: int, last: int, alpha: int | None) -> NDArr
     if alpha is not None:
         valid &= raster.rows(first, last, bands=(alpha,))[0] != 0
     if raster.header.masked:
-        valid &= raster.valid_rows(first, last)
+        valid &= raster.valid(first, 0, last - first, raster.header.grid.width) != 0
     return valid
 
 

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Mapping
 from importlib.metadata import version
 
 from chipmill.errors import SceneError
@@ -12,9 +11,10 @@ from chipmill.formats.item_writing import CopiedFile, CopiedScene, write_collect
 from chipmill.formats.provenance import AssetRecord, decode_record
 from chipmill.io.raster import open_raster
 from chipmill.io.store import Store
-from chipmill.model.choice import Choice, choose
+from chipmill.model.choice import FileBands, choose, fitting
 from chipmill.model.footprint import pixel_metres
 from chipmill.model.scene import SceneRef
+from chipmill.model.sensor import Sensor
 from chipmill.sensors import sensor
 from chipmill.steps.asset_statistics import asset_statistics
 
@@ -45,10 +45,10 @@ def rewrite_item(
     records = _records(scene, archive)
     latitude = (parsed.bbox[1] + parsed.bbox[3]) / 2
     files = {
-        asset.key: _file(records, asset.key, archive, default=kind.nodata, latitude=latitude)
+        asset.key: _file(records, asset.key, archive, kind=kind, latitude=latitude)
         for asset in choice.assets
     }
-    _check(scene, choice, files)
+    choice = fitting(choice, kind, {key: each.bands for key, each in files.items()})
     copied = CopiedScene(
         item=item,
         scene=parsed,
@@ -68,17 +68,6 @@ def rewrite_item(
     return key
 
 
-def _check(scene: SceneRef, choice: Choice, files: Mapping[str, CopiedFile]) -> None:
-    """Refuse bands that the files do not have."""
-    for source in choice.bands:
-        count = files[source.asset.key].bands
-        if source.index > count:
-            raise SceneError(
-                f"band {source.band.name!r} of {scene} should be number {source.index} of asset "
-                f"{source.asset.key!r}, which has {count} bands; leave the band or the scene out"
-            )
-
-
 def _records(scene: SceneRef, archive: Store) -> dict[str, AssetRecord]:
     key = layout.provenance_key(scene.collection, scene.item)
     return decode_record(archive.get(key), where=archive.href(key)).assets
@@ -89,7 +78,7 @@ def _file(
     key: str,
     archive: Store,
     *,
-    default: float | None,
+    kind: Sensor,
     latitude: float,
 ) -> CopiedFile:
     record = records.get(key)
@@ -101,8 +90,8 @@ def _file(
         href=archive.href(record.key),
         record=record,
         grid=header.grid,
-        bands=header.bands,
+        bands=FileBands(header.bands, header.alpha),
         dtype=header.dtype,
-        nodata=default if header.nodata is None else header.nodata,
+        nodata=kind.nodata_of(header.nodata, masked=header.masked, alpha=header.alpha is not None),
         resolution=pixel_metres(header.grid, latitude=latitude),
     )

@@ -9,7 +9,7 @@ from importlib import import_module
 
 from benchmarks.measure import say_machine
 
-ALL = ("index", "merge", "stage")
+ALL = ("index", "merge", "stage", "stats")
 
 
 def main() -> None:

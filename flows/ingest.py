@@ -5,7 +5,7 @@ from prefect import flow, unmapped
 from chipmill.model.ingest_request import IngestRequest
 from tasks.archive import copy_scenes, index_scenes, merge_index, rewrite_items, search_scenes
 from tasks.progress import follow
-from tasks.reports import report_scenes
+from tasks.reports import report_scenes, report_snapshot
 from tasks.runner import chosen_runner
 
 
@@ -24,4 +24,6 @@ def ingest(request: IngestRequest) -> str:
     rewritten = rewrite_items.map(copied, unmapped(request))
     indexed = index_scenes.map(rewritten, unmapped(request))
     report_scenes(follow(indexed, what="ingest-progress"))
-    return merge_index(request.chip_size)
+    snapshot = merge_index(request.chip_size)
+    report_snapshot(snapshot)
+    return snapshot

@@ -1,11 +1,17 @@
 """What people read of a run in Prefect: artifacts."""
 
+import base64
 from collections import Counter
 
 from prefect import task
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
 
 from chipmill.formats.plan import Plan
+from chipmill.formats.statistics import DataStatistics
+from chipmill.io.store import Store
+from chipmill.settings import Settings
+from chipmill.steps.look import look_at
 from chipmill.steps.outline import outline
 from chipmill.steps.remove import Removed
 from chipmill.steps.shard import Shard
@@ -56,6 +62,44 @@ def _left_out(count: int) -> str:
     if count <= MOST_ROWS:
         return "Scenes that were left out, and why."
     return f"The first {MOST_ROWS} of {count} scenes that were left out; all are in `findings/`."
+
+
+@task(name="report snapshot", task_run_name="report snapshot {snapshot}", cache_policy=NO_CACHE)
+def report_snapshot(snapshot: str) -> None:
+    """Show some chips of a snapshot, and say where its map lies."""
+    seen = look_at(Store.open(Settings.load().archive), snapshot)
+    picture = base64.b64encode(seen.thumbnail).decode()
+    page = seen.map or "too many chips for one page"
+    create_markdown_artifact(
+        key="snapshot",
+        description=f"Snapshot {snapshot}: usable chips, and the map of the index.",
+        markdown=f"![usable chips](data:image/jpeg;base64,{picture})\n\n"
+        f"- contact sheet: `{seen.preview}`\n"
+        f"- map of all chips, a page for a browser: `{page}`\n",
+    )
+
+
+@task(name="report statistics", task_run_name="report statistics")
+def report_statistics(found: DataStatistics) -> None:
+    """Show what was measured, band by band."""
+    create_table_artifact(
+        key="statistics",
+        description=f"Statistics {found.statistics} of snapshot {found.snapshot}: "
+        f"{found.chips:,} usable chips of {found.scenes:,} scenes.",
+        table=[
+            {
+                "collection": band.collection,
+                "band": band.band,
+                "unit": "dB" if band.decibels else "physical",
+                "mean": band.mean,
+                "std": band.std,
+                "minimum": band.minimum,
+                "maximum": band.maximum,
+                "pixels": band.count,
+            }
+            for band in found.bands
+        ],
+    )
 
 
 @task(name="report plan", task_run_name="report plan")

@@ -1,7 +1,7 @@
 """chipmill: thin commands over the library; flows are started in Prefect."""
 
 # A module adds its commands when it is imported.
-from chipmill.cli import index, plan, sensors, service, snapshots, view
+from chipmill.cli import index, plan, sensors, service, snapshots, stats, view
 from chipmill.cli.app import app
 
-__all__ = ["app", "index", "plan", "sensors", "service", "snapshots", "view"]
+__all__ = ["app", "index", "plan", "sensors", "service", "snapshots", "stats", "view"]

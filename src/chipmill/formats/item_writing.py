@@ -5,7 +5,7 @@ Extensions: projection 2.0, eo 2.0, raster 2.0, file 2.1, processing 1.2, altern
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
@@ -31,6 +31,8 @@ _OURS = ("projection", "eo", "raster", "file", "processing", "alternate-assets",
 _DROPPED = ("proj:", "eo:bands", "eo:platform", "eo:instrument", "eo:gsd", "storage:")
 """Properties that describe the provider's files, or are of a form that STAC has left."""
 
+AssetStatistics = Mapping[str, Mapping[int, Json]]
+"""By the key of an asset and the position of a band in it: STAC's `statistics`."""
 MASK_ROLE = "data-mask"
 """STAC's role of an asset that says which pixels are valid: how the quality band is found again."""
 
@@ -62,6 +64,8 @@ class CopiedScene:
     """The assets that were copied."""
     files: Mapping[str, CopiedFile]
     """By the key of the asset."""
+    statistics: AssetStatistics = field(default_factory=dict[str, Mapping[int, Json]])
+    """Of the bands that are measured."""
 
     @property
     def properties(self) -> Json:
@@ -212,4 +216,6 @@ def _band(copied: CopiedScene, source: BandSource) -> dict[str, Any]:
         offset = 0.0
     written["raster:scale"] = scale
     written["raster:offset"] = offset
+    if found := copied.statistics.get(source.asset.key, {}).get(source.index):
+        written["statistics"] = found
     return written

@@ -107,6 +107,31 @@ PLANS = "plans/"
 """Prefix of all plans: below it one folder a plan."""
 
 
+def snapshot_map_key(snapshot: str) -> str:
+    """Key of the page that shows a snapshot's chips."""
+    return f"index/snapshots/{snapshot}/map.html"
+
+
+def snapshot_preview_key(snapshot: str) -> str:
+    """Key of the contact sheet of a snapshot."""
+    return f"index/snapshots/{snapshot}/preview.png"
+
+
+def scene_statistics_key(collection: str, item: str, name: str) -> str:
+    """Key of what was measured of a scene's usable chips."""
+    return f"index/statistics/{segment(collection)}/{segment(item)}/{name}.json"
+
+
+def statistics_prefix(snapshot: str) -> str:
+    """Prefix of the statistics of a snapshot."""
+    return f"index/snapshots/{snapshot}/statistics/"
+
+
+def statistics_key(snapshot: str, name: str) -> str:
+    """Key of the statistics of a snapshot under some limits; never changed."""
+    return f"{statistics_prefix(snapshot)}{name}.json"
+
+
 def plan_key(plan: str) -> str:
     """Key of a plan's summary."""
     return f"{PLANS}{plan}/plan.json"
@@ -115,6 +140,11 @@ def plan_key(plan: str) -> str:
 def plan_scenes_key(plan: str) -> str:
     """Key of a plan's scenes: which megabatch each is in and which of its chips are used."""
     return f"{PLANS}{plan}/scenes.parquet"
+
+
+def plan_normalization_key(plan: str) -> str:
+    """Key of the choice of statistics that all megabatches of a plan carry."""
+    return f"plans/{plan}/normalization.json"
 
 
 def megabatch_folder(plan: str, number: int) -> str:

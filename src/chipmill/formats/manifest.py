@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
 
 from chipmill.errors import PackError
-from chipmill.formats.pack import PackBand
+from chipmill.formats.pack import Normalization, PackBand
 
 
 class ManifestGroup(BaseModel):
@@ -16,7 +16,9 @@ class ManifestGroup(BaseModel):
 
     collection: str
     bands: tuple[PackBand, ...]
-    """As in the packs; wavelengths, scale and offset of a scene are in its pack's header."""
+    """As in the packs; wavelengths, scale and offset of a scene are in its pack's header, and so
+    are its mean and deviation, which differ where scale or offset do."""
+    normalization: Normalization = Normalization()
 
 
 class ManifestPack(BaseModel):

@@ -42,13 +42,27 @@ class PackBand(BaseModel):
     """Physical value = digital number x scale + offset."""
     mean: float | None = None
     std: float | None = None
-    """Normalisation of the data set, in digital numbers."""
+    """Normalisation of the data set, in digital numbers or, of radar, in decibels."""
     nodata: float | None = None
 
     @property
     def size(self) -> int:
         """Bytes of one chip in this band."""
         return self.shape[0] * self.shape[1] * np.dtype(self.dtype).itemsize
+
+
+class Normalization(BaseModel):
+    """Where the mean and the standard deviation of bands come from, and of what they are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Literal["sensor", "snapshot"] = "sensor"
+    """The sensor's table, or what was measured over the usable chips of a snapshot."""
+    snapshot: str | None = None
+    statistics: str | None = None
+    """Name of the snapshot's statistics."""
+    decibels: bool = False
+    """Whether they are of 10 log10 of the physical value, not of the digital number."""
 
 
 class PackHeader(BaseModel):
@@ -67,6 +81,7 @@ class PackHeader(BaseModel):
     gsd: float
     """Pixel size of the finest grid in metres."""
     bands: tuple[PackBand, ...]
+    normalization: Normalization = Normalization()
 
     @property
     def chip_bytes(self) -> int:

@@ -73,6 +73,11 @@ class IngestRequest(BaseModel):
         description="1 shows each scene as a task run of its own. Empty: 1 for up to 50 scenes, "
         "else as many as make some hundred task runs a step.",
     )
+    statistics: bool = Field(
+        default=True,
+        title="Statistics",
+        description="Measure each band's valid pixels for its item; all of them are decoded once.",
+    )
 
     @field_validator("bbox")
     @classmethod

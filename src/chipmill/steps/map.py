@@ -1,101 +1,147 @@
-"""map: the chip index as a page that opens without a server."""
+"""map: the chip index as one page that opens without a server and without a network."""
 
-from typing import Any
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import shapely
-from bokeh.embed import file_html
-from bokeh.layouts import column, gridplot
-from bokeh.models import ColumnDataSource, Div, HoverTool, UIElement
-from bokeh.plotting import figure
-from bokeh.resources import INLINE
+from numpy.typing import NDArray
 
+from chipmill.errors import RequestError
+from chipmill.formats.map_page import CORNERS, UNIT, Quads, pack_columns, packed, quads, render
 from chipmill.formats.snapshot import Snapshot
 from chipmill.io.store import Store
 from chipmill.io.tables import read_columns
 
-COLOURS = {"usable": "#2a9d5c", "cloud": "#9aa7b4", "nodata": "#d1495b"}
-"""Distinct in brightness too, for those who see colours differently."""
-SIDE = 330
-"""Pixels of the map of one scene."""
+USABLE, CLOUD, NODATA = range(3)
+"""What a chip is good for, as the page's script numbers it."""
+SHARES = 10_000
+"""A share of pixels is shown in steps of a hundredth of a percent."""
+_COLUMNS = ["scene", "collection", "row", "col", "cloud_fraction", "nodata_fraction", "geometry"]
 
 
 def index_map(
-    archive: Store, snapshot: Snapshot, *, max_cloud: float = 0.30, scenes: int = 30
+    archive: Store, snapshot: Snapshot, *, max_cloud: float = 0.30, max_nodata: float = 0.0
 ) -> str:
-    """Draw the chips of a snapshot, a small map for each scene, coloured by what they are good for.
+    """Draw the chips of a snapshot on a map that can be moved, coloured by what they are good for.
 
     Args:
         archive: Where the snapshot's files are.
         snapshot: Which chips there are.
         max_cloud: Largest share of cloud of a usable chip.
-        scenes: Most scenes; the heading says how many there are.
+        max_nodata: Largest share of nodata of a usable chip.
 
     Returns:
         A self-contained HTML page.
     """
     table = read_columns(archive, snapshot.chip_files, _COLUMNS)
-    column_of_names = table["scene"].cast(pa.string())
-    shown = [str(name) for name in pc.unique(column_of_names)][:scenes]
-    plots: list[UIElement | None] = [
-        _scene_map(name, table.filter(pc.equal(column_of_names, pa.scalar(name))), max_cloud)
-        for name in shown
+    title = f"chipmill snapshot {snapshot.snapshot}"
+    return chips_map(table, title=title, max_cloud=max_cloud, max_nodata=max_nodata)
+
+
+def parts_map(paths: Sequence[Path], *, max_cloud: float = 0.30, max_nodata: float = 0.0) -> str:
+    """Draw the chips of index parts on disk; as `index_map`.
+
+    Raises:
+        MissingError: There is no such file.
+        StoreError: A file is not a part of a chip index.
+    """
+    tables = [
+        read_columns(Store.open(path.resolve().parent.as_uri()), [path.name], _COLUMNS)
+        for path in paths
     ]
-    heading = Div(text=_heading(snapshot, len(shown)), width=3 * SIDE)
-    page = column(heading, gridplot(plots, ncols=3, toolbar_location=None))
-    return file_html(page, INLINE, title=f"chipmill snapshot {snapshot.snapshot}")
+    table = pa.concat_tables(tables).unify_dictionaries()
+    title = paths[0].name if len(paths) == 1 else f"{len(paths)} parts of a chip index"
+    return chips_map(table, title=title, max_cloud=max_cloud, max_nodata=max_nodata)
 
 
-_COLUMNS = ["chip_id", "scene", "cloud_fraction", "nodata_fraction", "geometry"]
+def chips_map(table: pa.Table, *, title: str, max_cloud: float, max_nodata: float) -> str:
+    """Draw the chips of a table; as `index_map`.
 
-
-def _heading(snapshot: Snapshot, shown: int) -> str:
-    keys = " ".join(
-        f'<span style="background:{colour};padding:0 .7em">&nbsp;</span> {word}'
-        for word, colour in COLOURS.items()
+    Raises:
+        RequestError: The table is empty.
+    """
+    if len(table) == 0:
+        raise RequestError("there is no chip to draw; index a scene first")
+    shapes = np.asarray(shapely.from_wkb(table["geometry"].to_numpy()))
+    cover, codes = quads(shapes), _codes(table["scene"])
+    cloud = table["cloud_fraction"].to_numpy()
+    nodata = table["nodata_fraction"].to_numpy()
+    judged = np.select(
+        [nodata > np.float32(max_nodata), cloud > np.float32(max_cloud)], [NODATA, CLOUD], USABLE
     )
-    return (
-        f"<h2>Snapshot {snapshot.snapshot}</h2><p>{snapshot.chips:,} chips of "
-        f"{snapshot.chip_size} px in {snapshot.scenes:,} scenes; {shown} are shown. {keys}</p>"
-    )
-
-
-def _scene_map(name: str, chips: pa.Table, max_cloud: float) -> figure:
-    """Draw one scene in longitude and latitude."""
-    source = ColumnDataSource(_outlines(chips, max_cloud))
-    plot = figure(
-        title=name.split("/", 1)[1],
-        width=SIDE,
-        height=SIDE,
-        tools="pan,wheel_zoom,reset",
-        active_scroll="wheel_zoom",
-        x_axis_label="longitude",
-        y_axis_label="latitude",
-    )
-    plot.patches("xs", "ys", source=source, fill_color="colour", line_color="white", line_width=0.5)
-    plot.add_tools(
-        HoverTool(
-            tooltips=[("chip", "@chip"), ("cloud", "@cloud{0.0%}"), ("nodata", "@nodata{0.0%}")]
-        )
-    )
-    return plot
-
-
-def _outlines(chips: pa.Table, max_cloud: float) -> dict[str, Any]:
-    """List the outline of each polygon of each chip, with what is said of it."""
-    shapes = shapely.from_wkb(chips["geometry"].to_pylist())
-    parts, owners = shapely.get_parts(shapes, return_index=True)
-    points = [np.asarray(part.exterior.coords) for part in parts]
-    cloud = chips["cloud_fraction"].to_numpy()[owners]
-    nodata = chips["nodata_fraction"].to_numpy()[owners]
-    judged = np.select([nodata > 0, cloud > max_cloud], ["nodata", "cloud"], "usable")
-    return {
-        "xs": [outline[:, 0].tolist() for outline in points],
-        "ys": [outline[:, 1].tolist() for outline in points],
-        "chip": [str(chip) for chip in np.array(chips["chip_id"].to_pylist())[owners]],
-        "cloud": cloud.tolist(),
-        "nodata": nodata.tolist(),
-        "colour": [COLOURS[word] for word in judged.tolist()],
+    whole = np.round(cover.corners / UNIT).astype(np.int64)
+    columns = {
+        **{f"x{corner}": whole[:, corner, 0] for corner in range(CORNERS)},
+        **{f"y{corner}": whole[:, corner, 1] for corner in range(CORNERS)},
+        "owner": cover.owner[len(table) :],
+        "scene": codes,
+        "row": table["row"].to_numpy().astype(np.int64),
+        "col": table["col"].to_numpy().astype(np.int64),
+        "cloud": np.round(cloud * SHARES).astype(np.int64),
+        "nodata": np.round(nodata * SHARES).astype(np.int64),
+        "judged": judged.astype(np.int64),
     }
+    listed, chips = pack_columns(columns)
+    collections = sorted(
+        str(name) for name in table["collection"].cast(pa.string()).unique().to_pylist()
+    )
+    scenes = _scenes(table, codes, cover, collections)
+    about = {
+        "title": title,
+        "told": f"{len(table):,} chips in {len(scenes):,} scenes",
+        "chips": len(table),
+        "columns": listed,
+        "judged": np.bincount(judged, minlength=NODATA + 1).tolist(),
+        "collections": collections,
+        "scenes": scenes,
+        "bounds": _bounds(cover.corners),
+    }
+    return render(_page("map.html"), about=about, parts={"chips": chips, **_packed()})
+
+
+def _codes(column: "pa.ChunkedArray[Any]") -> NDArray[np.int64]:
+    """Number the scenes in the order of their first chips."""
+    names = column.cast(pa.string()).dictionary_encode().combine_chunks()
+    return cast("pa.DictionaryArray[Any, Any]", names).indices.to_numpy().astype(np.int64)
+
+
+def _scenes(
+    table: pa.Table, codes: NDArray[np.int64], cover: Quads, collections: Sequence[str]
+) -> list[tuple[str, int, list[float]]]:
+    """List the scenes by number: name, number of the collection, box in degrees."""
+    firsts = np.unique(codes, return_index=True)[1]
+    names = table["scene"].take(firsts).to_pylist()
+    kinds = table["collection"].take(firsts).to_pylist()
+    order = np.argsort(codes[cover.owner], kind="stable")
+    starts = np.searchsorted(codes[cover.owner][order], np.arange(len(firsts)))
+    corners = cover.corners[order]
+    low = np.minimum.reduceat(corners.min(axis=1), starts)
+    high = np.maximum.reduceat(corners.max(axis=1), starts)
+    boxes = np.concatenate([low, high], axis=1).round(6).tolist()
+    return [
+        (str(name), collections.index(str(kind)), box)
+        for name, kind, box in zip(names, kinds, boxes, strict=True)
+    ]
+
+
+def _bounds(corners: NDArray[np.float64]) -> list[float]:
+    low, high = corners.min(axis=(0, 1)), corners.max(axis=(0, 1))
+    return [*low.tolist(), *high.tolist()]
+
+
+def _page(name: str) -> str:
+    """Read a file of the page, as it lies in the package."""
+    return files("chipmill").joinpath("page", name).read_text(encoding="utf-8")
+
+
+@cache
+def _packed() -> dict[str, str]:
+    """Give what is the same on every page: the script, the land and deck.gl as pydeck brings it."""
+    bundle = files("pydeck").joinpath("nbextension", "static", "index.js").read_bytes()
+    land = _page("land.geojson").encode()
+    return {"script": _page("map.js"), "land": packed(land), "deck": packed(bundle)}

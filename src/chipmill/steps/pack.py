@@ -14,18 +14,34 @@ from chipmill.formats.archived_item import read_archived
 from chipmill.formats.manifest import ManifestPack
 from chipmill.formats.pack import PackHeader, encode_pixels, pack_schema
 from chipmill.formats.plan import PlannedScene
+from chipmill.formats.statistics import DataStatistics
 from chipmill.io.fast import Folder
 from chipmill.io.store import Store
 from chipmill.model.archived import ArchivedScene
 from chipmill.model.footprint import lonlat_centres
 from chipmill.model.grid import ChipGrid
 from chipmill.steps.cut import cut_chips, pack_header
+from chipmill.steps.normalize import normalized
 
 
 def write_pack(
-    planned: PlannedScene, *, chip_size: int, archive: Store, folder: Folder, fence: int
+    planned: PlannedScene,
+    *,
+    chip_size: int,
+    archive: Store,
+    folder: Folder,
+    fence: int,
+    statistics: DataStatistics | None = None,
 ) -> tuple[ManifestPack, PackHeader]:
     """Write the pack of one scene, or find it whole from an earlier try.
+
+    Args:
+        planned: The scene and its chips.
+        chip_size: Edge of a chip in pixels.
+        archive: Where the scene is.
+        folder: The megabatch's on fast storage.
+        fence: Number of the lease.
+        statistics: Of the plan's snapshot; None: the sensor's table says mean and deviation.
 
     Raises:
         SceneError: A file of the scene is damaged, or the files do not align.
@@ -34,7 +50,7 @@ def write_pack(
     key = layout.item_key(planned.collection, planned.scene)
     scene = read_archived(json.loads(archive.get(key)), key_of=archive.key_of)
     chips = ChipGrid(grid=scene.finest.file.grid, size=chip_size)
-    header = pack_header(scene, chips)
+    header = normalized(pack_header(scene, chips), statistics)
     name = layout.pack_file(planned.collection, planned.scene)
     if folder.size(name) is None:
         fill = partial(_fill, scene=scene, header=header, planned=planned, archive=archive)

@@ -16,12 +16,21 @@ from chipmill.model.footprint import pixel_metres
 from chipmill.model.scene import SceneRef
 from chipmill.model.sensor import Sensor
 from chipmill.sensors import sensor
+from chipmill.steps.asset_statistics import asset_statistics
 
 log = logging.getLogger(__name__)
 
 
-def rewrite_item(scene: SceneRef, archive: Store, *, bands: tuple[str, ...] = ()) -> str:
+def rewrite_item(
+    scene: SceneRef, archive: Store, *, bands: tuple[str, ...] = (), statistics: bool = True
+) -> str:
     """Write the archive's item of a scene whose assets are copied.
+
+    Args:
+        scene: A scene of the archive.
+        archive: Where its files are.
+        bands: chipmill's names; empty: the sensor's default.
+        statistics: Measure the valid pixels of each band, which decodes all of them once.
 
     Returns:
         Key of the item.
@@ -40,7 +49,14 @@ def rewrite_item(scene: SceneRef, archive: Store, *, bands: tuple[str, ...] = ()
         for asset in choice.assets
     }
     choice = fitting(choice, kind, {key: each.bands for key, each in files.items()})
-    copied = CopiedScene(item=item, scene=parsed, sensor=kind, choice=choice, files=files)
+    copied = CopiedScene(
+        item=item,
+        scene=parsed,
+        sensor=kind,
+        choice=choice,
+        files=files,
+        statistics=asset_statistics(scene, choice, files, archive) if statistics else {},
+    )
     written = write_item(copied, version=version("chipmill"))
     if findings := written["properties"].get("chipmill:findings"):
         log.warning("%s: its files differ from its item and win: %s", scene, "; ".join(findings))

@@ -18,6 +18,7 @@ from chipmill.io.ledger import Ledger
 from chipmill.io.store import Store
 from chipmill.model.megabatch import State, megabatch_id
 from chipmill.steps.lease import kept
+from chipmill.steps.normalize import statistics_of
 from chipmill.steps.pack import write_pack
 from chipmill.steps.plan import load_plan, load_scenes
 
@@ -93,13 +94,19 @@ def stage_megabatch(
     name = megabatch_id(plan.plan, number)
     fence = ledger.claim_staging(name, budget=budget, worker=worker)
     folder = Folder.of(fast, plan=plan.plan, number=number)
+    statistics = statistics_of(plan, archive)
     with _giving_up(ledger, name, fence, folder), kept(ledger, name, fence) as lease:
         folder.prepare()
 
         def pack(scene: PlannedScene) -> tuple[ManifestPack, PackHeader]:
             lease.check()
             return write_pack(
-                scene, chip_size=plan.chip_size, archive=archive, folder=folder, fence=fence
+                scene,
+                chip_size=plan.chip_size,
+                archive=archive,
+                folder=folder,
+                fence=fence,
+                statistics=statistics,
             )
 
         with ThreadPoolExecutor(SCENES_AT_ONCE) as pool:
@@ -182,7 +189,11 @@ def _manifest(
         order_version=plan.order_version,
         chip_size=plan.chip_size,
         groups=tuple(
-            ManifestGroup(collection=headers[group].collection, bands=headers[group].bands)
+            ManifestGroup(
+                collection=headers[group].collection,
+                bands=headers[group].bands,
+                normalization=headers[group].normalization,
+            )
             for group in present
         ),
         packs=tuple(

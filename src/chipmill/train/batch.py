@@ -33,6 +33,8 @@ class BatchFacts(ABC):
     """Where the rank stands once this batch is consumed."""
     manifest: str
     """Digest of the megabatch's manifest: it fixes the order."""
+    decibels: bool
+    """Whether mean and std are of 10 log10 of the physical value, not of the digital number."""
     stalled: float
     """Seconds that were spent before this batch waiting for its megabatch to be staged."""
 
@@ -59,9 +61,9 @@ class Batch(BatchFacts):
     gsd: NDArray[np.float32]
     """Pixel size of the band's file in metres, before it was repeated."""
     mean: NDArray[np.float32]
-    """Normalisation of the data set in digital numbers."""
+    """Normalisation of the data set, in digital numbers unless `decibels` says otherwise."""
     std: NDArray[np.float32]
-    """Normalisation of the data set in digital numbers."""
+    """Normalisation of the data set, in digital numbers unless `decibels` says otherwise."""
     scale: NDArray[np.float32]
     """Physical value = digital number x scale + offset."""
     offset: NDArray[np.float32]

@@ -59,6 +59,7 @@ def gather(folder: MegabatchFolder, job: Job, view: View) -> Batch:
         position=job.position,
         after=job.after,
         manifest=folder.digest,
+        decibels=group.normalization.decibels,
         stalled=job.stalled,
         pixels=pixels,
         **dict(zip(FACTS, facts, strict=True)),

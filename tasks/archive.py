@@ -47,7 +47,7 @@ def rewrite_items(shard: Shard, request: IngestRequest) -> Shard:
     archive = _archive()
 
     def work(scene: SceneRef) -> dict[str, int]:
-        rewrite.rewrite_item(scene, archive, bands=request.bands)
+        rewrite.rewrite_item(scene, archive, bands=request.bands, offset=request.offset)
         return {}
 
     return each_scene(shard, work, step="rewrite", archive=archive)

@@ -26,9 +26,12 @@ import pytest
 import rasterio
 from hypothesis import settings
 from numpy.typing import NDArray
+from rasterio.warp import transform_bounds
+from shapely.geometry import mapping
 
 from chipmill.io.ledger import Ledger
 from chipmill.io.store import Store
+from chipmill.model.extent import shape_of
 from chipmill.model.ingest_request import IngestRequest
 from chipmill.model.scene import SceneRef
 from chipmill.steps.copy import copy_assets
@@ -409,15 +412,20 @@ def _draw(
             profile |= {"tiled": True, "blockxsize": block, "blockysize": block}
         with rasterio.open(folder / f"{item}-{key}.tif", "w", driver="GTiff", **profile) as file:
             file.write(data)
-    ring = [[15.0, 46.0], [15.1, 46.0], [15.1, 46.1], [15.0, 46.1], [15.0, 46.0]]
-    said = {"datetime": "2024-05-06T07:08:09Z", "platform": "sentinel-2a", **(properties or {})}
+    pixels, size, _ = next(iter(layers.values()))
+    height, width = pixels.shape[-2:]
+    edges = (corner[0], corner[1] - size * height, corner[0] + size * width, corner[1])
+    bbox = transform_bounds(crs, "OGC:CRS84", *edges)
+    said = {"datetime": "2024-05-06T07:08:09Z", "platform": "sentinel-2a"}
+    said["s2:processing_baseline"] = "02.14"  # before there was an offset in the pixels
+    said |= properties or {}
     document = {
         "type": "Feature",
         "stac_version": "1.0.0",
         "id": item,
         "collection": collection,
-        "bbox": [15.0, 46.0, 15.1, 46.1],
-        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "bbox": list(bbox),
+        "geometry": mapping(shape_of(bbox)),
         "properties": said,
         "links": [],
         "assets": {

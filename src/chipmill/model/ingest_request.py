@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from chipmill.model.radiometry import OffsetChoice
 from chipmill.model.scene import BBox
 
 _OPEN = ("", "..")
@@ -64,6 +65,12 @@ class IngestRequest(BaseModel):
         le=4096,
         title="Chip size (px)",
         description="Edge of a chip in pixels of the scene's finest grid.",
+    )
+    offset: OffsetChoice = Field(
+        default="from evidence",
+        title="Offset in the pixels",
+        description="Whether the offset of Sentinel-2 is subtracted already. Scenes where pixels, "
+        "baseline and flags do not tell are quarantined, unless you decide for all of them.",
     )
     shard_size: int | None = Field(
         default=None,

@@ -12,7 +12,7 @@ from chipmill.model.scene import StatedGrid
 Json = Mapping[str, Any]
 """A JSON object as it came; its values are checked where they are used."""
 
-_CODE = re.compile(r"[A-Za-z][A-Za-z0-9]*:[A-Za-z0-9.]+")
+_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]*:[A-Za-z0-9.]+")
 _WKT = re.compile(r"[A-Z]+\[")
 _CRS = ("proj:code", "proj:epsg", "proj:wkt2", "proj:projjson")
 _PLACE = ("proj:shape", "proj:transform")

@@ -28,7 +28,7 @@ SIGNATURES = (
 )
 """Marks of a signed query string, in lower case; signatures are secrets and are never kept."""
 _DEEPEST = 64
-"""Levels of nesting. A multipolygon in a geometry in an item has 7; what goes deeper was made to."""
+"""Levels of nesting. A multipolygon in a geometry in an item has 7; more is made to break."""
 BROKEN = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
 """What reading a field of another type than STAC has it comes to."""
 

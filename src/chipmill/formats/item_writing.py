@@ -30,9 +30,10 @@ EXTENSIONS = tuple(
         "alternate-assets/v1.2.0",
     )
 )
+"""Of these radar has no field of eo, which must not be named then."""
 STORAGE = f"{_SCHEMAS}/storage/v2.0.0/schema.json"
 _OURS = ("projection", "eo", "raster", "file", "processing", "alternate-assets", "storage")
-_DROPPED = ("proj:", "eo:", "raster:", "file:", "storage:", "auth:", "alternate")
+_DROPPED = ("proj:", "eo:", "raster:", "file:", "storage:", "auth:", "alternate", "chipmill:")
 """Properties that describe the provider's files and store, or are of a form that STAC has left."""
 _STILL = ("eo:cloud_cover", "eo:snow_cover")
 """The two fields of a whole scene that the eo extension still has."""
@@ -69,24 +70,28 @@ def write_item(copied: CopiedScene, *, version: str) -> dict[str, Any]:
         return _written(copied, version)
     except BROKEN as err:
         raise SceneError(
-            f"{copied.scene.id} has a field that STAC does not have so ({type(err).__name__}: {err}); "
+            f"{copied.scene.id} has a field that STAC has otherwise ({type(err).__name__}: {err}); "
             "leave it out"
         ) from err
 
 
 def _written(copied: CopiedScene, version: str) -> dict[str, Any]:
-    item, scene = copied.item, copied.scene
+    scene = copied.scene
     properties = _properties(copied, version)
+    assets = {asset.key: write_asset(copied, asset) for asset in copied.choice.assets}
     written = {
         "type": "Feature",
         "stac_version": "1.1.0",
-        "stac_extensions": [*EXTENSIONS, *_further_extensions(item, properties, copied)],
+        "stac_extensions": [
+            *_extensions(assets, properties),
+            *_kept_extensions(copied, properties),
+        ],
         "id": scene.id,
         "collection": copied.sensor.name,
         **_footprint(copied),
         "properties": properties,
         "links": _links(copied),
-        "assets": {asset.key: write_asset(copied, asset) for asset in copied.choice.assets},
+        "assets": assets,
     }
     return cast("dict[str, Any]", _clean(written))
 
@@ -115,15 +120,22 @@ def _footprint(copied: CopiedScene) -> dict[str, Any]:
     return {"geometry": cast("Json", geometry), "bbox": list(copied.scene.bbox or copied.extent)}
 
 
-def _further_extensions(item: Json, properties: Json, copied: CopiedScene) -> list[str]:
-    """List those of the provider's extensions whose fields are kept, and those that came to be."""
-    fields = [*properties, *(copied.choice.quality.quality if copied.choice.quality else ())]
-    given = cast("list[object]", item.get("stac_extensions") or [])
+def _extensions(assets: Json, properties: Json) -> list[str]:
+    """List chipmill's own: an extension may be named only where it has a field."""
+    bands = [band for asset in assets.values() for band in (asset, *asset.get("bands", ()))]
+    spectral = any(field.startswith("eo:") for place in (properties, *bands) for field in place)
+    own = [url for url in EXTENSIONS if spectral or "/eo/" not in url]
+    return [*own, *([STORAGE] if "storage:schemes" in properties else [])]
+
+
+def _kept_extensions(copied: CopiedScene, properties: Json) -> list[str]:
+    """List the provider's whose fields are kept, in the order of its item."""
+    quality = copied.choice.quality.quality if copied.choice.quality else ()
+    given = cast("list[object]", copied.item.get("stac_extensions") or [])
     urls = [url for url in given if isinstance(url, str) and url.startswith("https://")]
     if any(old in copied.properties for old in _MOVED):
         urls.append(VIEW)
-    kept = [url for url in urls if _is_used(url, fields)]
-    return [*dict.fromkeys(kept), *([STORAGE] if "storage:schemes" in properties else [])]
+    return list(dict.fromkeys(url for url in urls if _is_used(url, [*properties, *quality])))
 
 
 def _is_used(url: str, fields: list[str]) -> bool:

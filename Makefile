@@ -6,6 +6,7 @@ UV := $(BIN)/uv
 READY := $(VENV)/.installed
 UV_VERSION := 0.13.9
 TORCH := torch==2.13.0
+TORCHDATA := torchdata==0.11.0
 
 .DEFAULT_GOAL := help
 .PHONY: help install fmt lint test test-torch check bench demo lock clean
@@ -38,6 +39,7 @@ test: install ## Pass the tests, with the real components that they start
 
 test-torch: install ## The same laws with PyTorch there: tensors and DataLoaders
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(TORCHDATA)
 	$(BIN)/python -m pytest -m torch
 
 check: lint test ## What CI runs

@@ -9,7 +9,7 @@ from importlib import import_module
 
 from benchmarks.measure import say_machine
 
-ALL = ("index", "stage")
+ALL = ("index", "merge", "stage")
 
 
 def main() -> None:

@@ -3,12 +3,14 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from chipmill.io.ledger import Ledger
 from chipmill.io.store import Store
 from chipmill.model.ingest_request import IngestRequest
 from chipmill.model.scene import SceneRef
 from chipmill.settings import Settings
 from chipmill.steps import copy, index, merge, rewrite, search
 from chipmill.steps.shard import Shard, clear_findings, each_scene, into_shards
+from chipmill.steps.turn import turns
 from tasks.policy import DELAYS, RETRIES, transient
 
 
@@ -64,7 +66,7 @@ def index_scenes(shard: Shard, request: IngestRequest) -> Shard:
         )
         return {"chips": done.chips, "indexed": int(done.fresh)}
 
-    indexed = each_scene(shard, work, step="index", archive=archive)
+    indexed = each_scene(shard, work, step="index", archive=archive, chip_size=request.chip_size)
     clear_findings(indexed, archive)
     return indexed
 
@@ -78,4 +80,5 @@ def index_scenes(shard: Shard, request: IngestRequest) -> Shard:
 )
 def merge_index(chip_size: int) -> str:
     """Merge all parts of the index into a snapshot; gives its name."""
-    return merge.merge_index(_archive(), chip_size=chip_size).snapshot
+    lock = turns(lambda: Ledger.open(Settings.load().ledger))
+    return merge.merge_index(_archive(), chip_size=chip_size, lock=lock).snapshot

@@ -23,6 +23,7 @@ from chipmill.train.ready import wait_for_megabatch
 from chipmill.train.state import read_state
 from chipmill.train.stream import Reader, stretches
 from chipmill.train.tensors import torch_is_here
+from chipmill.train.view import View
 
 PLAN = "0123456789abcdef"
 Build = Callable[..., Path]
@@ -179,7 +180,12 @@ def test_asking_workers_in_turn_gives_the_order(
     for batch in itertools.islice(dataset, start):
         dataset.done(batch)
     reader = Reader(
-        plan=dataset.plan, fast=staged / "fast", rank=0, world_size=world, wait_seconds=0
+        plan=dataset.plan,
+        fast=staged / "fast",
+        rank=0,
+        world_size=world,
+        wait_seconds=0,
+        view=View(),
     )
     state = read_state(dataset.state_dict(), plan=dataset.plan)
     shares: list[Chips] = []
@@ -255,11 +261,19 @@ def test_stats_count_what_is_consumed_once(staged: Path) -> None:
         dataset.done(batch)
         dataset.done(batch)
     planned = [dataset.minibatches_of(number) for number in range(3)]
-    assert dataset.stats() == {
+    stats = dataset.stats()
+    seconds = stats.pop("seconds")
+    assert seconds > 0
+    chips_read = 4 * sum(planned)
+    assert 0 < stats.pop("chips_per_second") <= chips_read / seconds
+    assert stats.pop("megabytes_per_second") > 0
+    assert stats == {
         "minibatches": sum(planned),
-        "chips": 4 * sum(planned),
+        "chips": chips_read,
+        "megabytes": sum(batch.nbytes for batch in batches(opened(staged))) / 1e6,
         "megabatches": 3,
         "stall_seconds": 0,
+        "stall_fraction": 0,
         "megabatch": 3,
         "minibatch": 0,
     }
@@ -369,8 +383,8 @@ def test_a_plan_of_another_order_is_refused(build: Build, tmp_path: Path) -> Non
     """A newer chipmill does not silently train in another order than was planned."""
     root = build(tmp_path, [[(0, 2), (0, 2)]], minibatch=2)
     path = root / "archive" / "plans" / PLAN / "plan.json"
-    path.write_text(path.read_text().replace('"order_version": 1', '"order_version": 2'))
-    with pytest.raises(RequestError, match="order 2"):
+    path.write_text(path.read_text().replace('"order_version": 2', '"order_version": 3'))
+    with pytest.raises(RequestError, match="order 3"):
         opened(root)
 
 
@@ -395,7 +409,7 @@ def test_a_megabatch_that_was_staged_anew_is_not_resumed_in(build: Build, tmp_pa
     [
         ({"plan": "f" * 16}, "state is of plan f"),
         ({"epoch": 3}, "epoch 3"),
-        ({"order_version": 2}, "order 2"),
+        ({"order_version": 1}, "order 1"),
         ({"megabatch": 4}, "megabatch 4 of a plan of 3"),
         ({"minibatch": -1}, "minibatch"),
         ({"minibatch": True}, "minibatch"),

@@ -95,3 +95,29 @@ def test_a_foreign_batch_is_refused_in_tensors_too(staged: Path) -> None:
     dataset = opened(staged)
     with pytest.raises(RequestError, match="dataset that it came from"):
         dataset.done(replace(next(iter(dataset)), plan="f" * 16))
+
+
+# torchdata 0.11 calls what torch 2.13 has given up.
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")
+@pytest.mark.parametrize("workers", [0, 1, 3])
+@pytest.mark.parametrize("stop", [1, 5])
+def test_a_stateful_loader_goes_on_where_it_stood(staged: Path, workers: int, stop: int) -> None:
+    """Its state is taken while workers are ahead: what they had read and nobody saw comes again."""
+    stateful: Any = pytest.importorskip("torchdata.stateful_dataloader")
+
+    def made(dataset: Any) -> Any:  # noqa: ANN401 - torch has no types here
+        return stateful.StatefulDataLoader(dataset, batch_size=None, num_workers=workers)
+
+    whole = [batch.chip_ids for batch in made(opened(staged))]
+    dataset = opened(staged)
+    first = made(dataset)
+    seen: list[tuple[str, ...]] = []
+    for batch in first:
+        seen.append(batch.chip_ids)
+        dataset.done(batch)
+        if len(seen) == stop:
+            break
+    state = first.state_dict()
+    again = made(opened(staged))
+    again.load_state_dict(state)
+    assert seen + [batch.chip_ids for batch in again] == whole

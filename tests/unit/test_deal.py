@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chipmill.errors import RequestError
-from chipmill.model.deal import deal_chips, deal_scenes
+from chipmill.model.deal import deal_chips, deal_scenes, hands
 
 strata_lists = st.lists(st.integers(-2, 5), max_size=120)
 seeds = st.integers(-(2**65), 2**65)
@@ -105,7 +105,7 @@ def test_chips_are_dealt_evenly_and_no_scene_meets_itself(
     """The law of every minibatch, also when the last row is short and scenes are at the limit."""
     scene = np.repeat(np.arange(len(counts)), counts)
     minibatches = max(counts, default=0) + spare
-    dealt = deal_chips(scene, minibatches, key=(seed,))
+    dealt = deal_chips(np.array(counts, np.int64), minibatches, key=(seed,))
     sizes = np.bincount(dealt, minlength=minibatches)
     assert len(dealt) == len(scene)
     assert len(sizes) == minibatches
@@ -113,17 +113,47 @@ def test_chips_are_dealt_evenly_and_no_scene_meets_itself(
     assert len(set(zip(dealt.tolist(), scene.tolist(), strict=True))) == len(scene)
 
 
-def test_every_lawful_deal_is_equally_likely() -> None:
-    """Three scenes of two chips in two rows of three: 24 deals, and the repair favours none."""
-    scene, trials = np.array([0, 0, 1, 1, 2, 2]), 4800
-    seen = Counter(tuple(deal_chips(scene, 3, key=(seed,)).tolist()) for seed in range(trials))
-    expected = trials / 24
-    assert len(seen) == 24
-    chi_square = sum((count - expected) ** 2 / expected for count in seen.values())
-    assert abs(chi_square - 23) < 4 * np.sqrt(2 * 23)
+@pytest.mark.parametrize(
+    ("counts", "minibatches", "deals"),
+    [
+        ([2, 2, 2], 3, 24),  # scene 1 has one place above and one below: 3! x 4
+        ([3, 3], 4, 144),  # one above, two of the last row's two below: 4! x 3 x 2
+        ([2, 3, 1], 3, 12),  # a scene that leaves no choice but which two: 3! x 2
+    ],
+)
+def test_every_lawful_deal_is_equally_likely(
+    counts: list[int], minibatches: int, deals: int
+) -> None:
+    """What the repair of crossing scenes moves about must favour none of the lawful deals."""
+    trials = deals * 60
+    seen = Counter(
+        tuple(deal_chips(np.array(counts), minibatches, key=(seed,)).tolist())
+        for seed in range(trials)
+    )
+    assert len(seen) == deals
+    chi_square = sum((count - 60) ** 2 / 60 for count in seen.values())
+    assert abs(chi_square - (deals - 1)) < 4 * np.sqrt(2 * (deals - 1))
+
+
+def test_hands_hold_all_cards_in_any_place() -> None:
+    """Each card comes to its minibatch, and over 600 seeds equally often to each place there."""
+    counts = np.array([3, 2, 3, 2])
+    cards = np.arange(100, 110)
+    seen = np.zeros((10, 3))
+    for seed in range(600):
+        dealt = deal_chips(counts, 4, key=(seed,))
+        held, sizes = hands(cards, dealt, 4, key=("places", seed))
+        owner = np.repeat(np.arange(4), sizes)
+        assert sorted(sizes) == [2, 2, 3, 3]
+        assert sorted(zip(owner, held, strict=True)) == sorted(zip(dealt, cards, strict=True))
+        place = np.arange(10) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        three = sizes[owner] == 3
+        seen[held[three] - 100, place[three]] += 1
+    each = seen.sum(axis=1, keepdims=True) / 3
+    assert ((seen - each) ** 2 / each).sum() < 20 + 4 * np.sqrt(40)
 
 
 def test_a_scene_with_too_many_chips_is_refused() -> None:
     """It would have to meet itself, which a deal promises never to do."""
     with pytest.raises(RequestError, match="3 chips does not fit in 2 minibatches"):
-        deal_chips(np.array([0, 0, 0, 1]), 2, key=(0,))
+        deal_chips(np.array([3, 1]), 2, key=(0,))

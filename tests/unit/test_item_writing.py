@@ -17,7 +17,7 @@ from chipmill.formats.disagreement import same
 from chipmill.formats.item_reading import read_item
 from chipmill.formats.item_writing import write_item
 from chipmill.formats.provenance import AssetRecord
-from chipmill.model.choice import choose
+from chipmill.model.choice import FileBands, choose
 from chipmill.model.grid import Grid
 from chipmill.model.radiometry import OffsetEvidence
 from chipmill.model.scene import BBox
@@ -118,7 +118,7 @@ def files(draw: st.DrawFn, key: str) -> CopiedFile:
             version="0",
         ),
         grid=draw(grids()),
-        bands=4,
+        bands=FileBands(4, None),
         dtype=dtype,
         header_nodata=nodata,
         nodata=nodata,
@@ -246,7 +246,7 @@ def _file(grid: Grid) -> CopiedFile:
             version="0",
         ),
         grid=grid,
-        bands=4,
+        bands=FileBands(4, None),
         dtype="uint8",
         header_nodata=0.0,
         nodata=0.0,

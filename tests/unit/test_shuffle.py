@@ -1,11 +1,13 @@
 """Laws of the keyed randomness that every order is made of."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chipmill.model.shuffle import permutation, permutation_within, ranks
+from chipmill.model.shuffle import permutation, permutation_within, ranks, sample
 
 words = st.one_of(st.integers(-(2**70), 2**70), st.text(max_size=8))
 keys = st.lists(words, max_size=4)
@@ -60,6 +62,33 @@ def test_a_permutation_within_parts_sorts_the_parts(key: list[int | str], parts:
     order = permutation_within(numbers, key=key)
     assert np.array_equal(np.sort(order), np.arange(len(parts)))
     assert np.array_equal(numbers[order], np.sort(numbers))
+
+
+@given(key=keys, n=st.integers(0, 300), data=st.data())
+def test_a_sample_has_no_number_twice(key: list[int | str], n: int, data: st.DataObject) -> None:
+    """Chips that are cut are that many different ones."""
+    count = data.draw(st.integers(0, n))
+    drawn = sample(n, count, key=key)
+    assert len(set(drawn.tolist())) == count
+    assert not count or (drawn[0] >= 0 and drawn[-1] < n)
+    assert np.array_equal(drawn, np.sort(drawn))
+
+
+def test_each_sample_is_equally_likely() -> None:
+    """Three of six: twenty sets, over 2000 seeds."""
+    seen = Counter(tuple(sample(6, 3, key=(seed,)).tolist()) for seed in SEEDS)
+    expected = len(SEEDS) / 20
+    assert len(seen) == 20
+    chi_square = sum((count - expected) ** 2 / expected for count in seen.values())
+    assert abs(chi_square - 19) < 4 * np.sqrt(2 * 19)
+
+
+@given(key=keys, n=st.integers(0, 300), cut=st.integers(0, 300))
+def test_ranks_come_in_pieces(key: list[int | str], n: int, cut: int) -> None:
+    """An order of millions of chips is shuffled piece by piece."""
+    cut = min(cut, n)
+    pieces = [ranks(cut, key=key), ranks(n - cut, key=key, start=cut)]
+    assert np.array_equal(np.concatenate(pieces), ranks(n, key=key))
 
 
 @given(key=keys, other=keys)

@@ -1,6 +1,7 @@
 """chipmill: thin commands over the library; flows are started in Prefect."""
 
-from chipmill.cli import plan, sensors, service, view  # a module adds its commands when imported
+# A module adds its commands when it is imported.
+from chipmill.cli import plan, sensors, service, snapshots, view
 from chipmill.cli.app import app
 
-__all__ = ["app", "plan", "sensors", "service", "view"]
+__all__ = ["app", "plan", "sensors", "service", "snapshots", "view"]

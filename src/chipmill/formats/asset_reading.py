@@ -35,6 +35,7 @@ def read_asset(name: str, key: str, raw: Json, properties: Json) -> Asset:
         href=href,
         media_type=text(raw.get("type")),
         roles=tuple(str(role) for role in raw.get("roles") or ()),
+        gsd=_gsd(raw),
         bands=_bands(raw, properties),
         size=_size(raw.get("file:size")),
         checksum=_checksum(raw),
@@ -53,6 +54,16 @@ def text(value: object) -> str | None:
 
 def _size(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _gsd(raw: Json) -> float | None:
+    """Read the pixel size of a file, in the places where catalogues state it."""
+    listed = cast("list[object]", [*(raw.get("raster:bands") or ()), *(raw.get("eo:bands") or ())])
+    for said in (raw, *(cast("Json", each) for each in listed if isinstance(each, dict))):
+        for name in ("raster:spatial_resolution", "spatial_resolution", "gsd"):
+            if number := finite(said.get(name)):
+                return number
+    return None
 
 
 def _quality(raw: Json) -> Json:

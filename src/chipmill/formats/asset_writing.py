@@ -14,7 +14,9 @@ from chipmill.formats.item_reading import rfc3339, without_signature
 from chipmill.formats.multihash import encode_sha256
 from chipmill.model.choice import BandSource
 from chipmill.model.grid import Grid
-from chipmill.model.scene import Asset
+from chipmill.model.radiometry import OffsetEvidence
+from chipmill.model.scene import Asset, AssetBand
+from chipmill.model.sensor import Sensor
 
 MASK_ROLE = "data-mask"
 """STAC's role of an asset that says which pixels are valid: how the quality band is found again."""
@@ -138,20 +140,18 @@ def _band(copied: CopiedScene, source: BandSource) -> dict[str, Any]:
     if spectral := copied.sensor.spectral(band, copied.scene.platform):
         written["eo:center_wavelength"] = spectral.wavelength
         written["eo:full_width_half_max"] = spectral.fwhm
-    scale, offset = scaling(copied, source)
+    scale, offset = scaling(copied.sensor, source, offset=copied.offset)
     written["raster:scale"] = scale
     written["raster:offset"] = offset
     return written
 
 
-def scaling(copied: CopiedScene, source: BandSource) -> tuple[float, float]:
-    """Give scale and offset of a band: the item's, else the sensor's; true of the copied bytes."""
-    said = dict(enumerate(source.asset.bands, start=1)).get(source.index)
-    sensor, offset = copied.sensor, copied.sensor.offset
-    scale = said.scale if said and said.scale is not None else sensor.scale
-    if sensor.offset_rule and copied.offset:
-        applied = copied.offset.verdict == "applied"
-        return scale, 0.0 if applied else -sensor.offset_rule.added * scale
-    if said and said.offset is not None:
-        offset = said.offset
-    return scale, offset
+def scaling(
+    sensor: Sensor, source: BandSource, *, offset: OffsetEvidence | None
+) -> tuple[float, float]:
+    """Give scale and offset of a band: the item's, else the sensor's; true of these bytes."""
+    said = dict(enumerate(source.asset.bands, start=1)).get(source.index, AssetBand())
+    scale = sensor.scale if said.scale is None else said.scale
+    if sensor.offset_rule and offset:
+        return scale, 0.0 if offset.verdict == "applied" else -sensor.offset_rule.added * scale
+    return scale, sensor.offset if said.offset is None else said.offset

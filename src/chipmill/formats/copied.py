@@ -6,7 +6,7 @@ from typing import cast
 
 from chipmill.formats.grid_reading import Json
 from chipmill.formats.provenance import AssetRecord
-from chipmill.model.choice import Choice
+from chipmill.model.choice import Choice, FileBands
 from chipmill.model.grid import Grid
 from chipmill.model.radiometry import OffsetEvidence
 from chipmill.model.scene import BBox, Scene
@@ -14,14 +14,11 @@ from chipmill.model.sensor import Sensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CopiedFile:
-    """What is known of a copied file."""
+class FileFacts:
+    """What a file says of itself."""
 
-    href: str
-    record: AssetRecord
     grid: Grid
-    bands: int
-    """How many the file has."""
+    bands: FileBands
     dtype: str
     header_nodata: float | None
     """Digital number that means nodata as the header names it."""
@@ -29,6 +26,14 @@ class CopiedFile:
     """The same; where the header names none, what the item or the sensor's table says."""
     resolution: float
     """Pixel size in metres."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopiedFile(FileFacts):
+    """What is known of a copied file."""
+
+    href: str
+    record: AssetRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,17 +4,19 @@ The file is right about its size, place, type, nodata value and CRS.
 """
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from chipmill.errors import SceneError
-from chipmill.formats.copied import CopiedFile, CopiedScene
+from chipmill.formats.copied import FileFacts
+from chipmill.model.choice import Choice
 from chipmill.model.extent import outside
 from chipmill.model.grid import Affine, Grid
 from chipmill.model.radiometry import OffsetEvidence
-from chipmill.model.scene import Asset, AssetBand
+from chipmill.model.scene import Asset, AssetBand, BBox, Scene
 
 SLOPPY = 0.2
 """Share of a stated box outside of the files from which on the files' box is written instead."""
@@ -22,37 +24,49 @@ _NEAR = 1e-3
 """Corners may differ by a thousandth of a pixel: what rounding in items does."""
 
 
-def disagreements(copied: CopiedScene) -> list[str]:
+def disagreements(
+    scene: Scene,
+    choice: Choice,
+    files: Mapping[str, FileFacts],
+    *,
+    extent: BBox | None,
+    offset: OffsetEvidence | None,
+) -> list[str]:
     """List where item and files differ, in the order of the assets.
+
+    Args:
+        scene: The provider's item.
+        choice: The assets that are used.
+        files: What their files say, by key; one that is not known is passed over.
+        extent: Box of the finest file.
+        offset: What is known of an offset in the pixels.
 
     Raises:
         SceneError: The item lies where none of its files is: one of them is of another scene.
     """
-    found = _of_the_place(copied)
-    for asset in copied.choice.assets:
-        file = copied.files[asset.key]
-        said = [*_of_the_grid(asset, file.grid), *_of_the_values(copied, asset, file)]
-        found += [f"{asset.key}: {sentence}" for sentence in said]
-    if copied.offset:
-        found += _of_the_offset(copied.offset)
-    return found
+    found = _of_the_place(scene, extent) if extent else []
+    for asset in choice.assets:
+        if file := files.get(asset.key):
+            used = _used(choice, asset)
+            said = [*_of_the_grid(asset, file.grid), *_of_the_values(used, file)]
+            found += [f"{asset.key}: {sentence}" for sentence in said]
+    return [*found, *(_of_the_offset(offset) if offset else ())]
 
 
-def is_sloppy(copied: CopiedScene) -> bool:
-    """Tell whether the item has no box, or one that goes far beyond the files."""
-    stated = copied.scene.bbox
-    return stated is None or outside(stated, files=copied.extent) > SLOPPY
+def is_sloppy(stated: BBox | None, *, files: BBox) -> bool:
+    """Tell whether an item has no box, or one that goes far beyond the files."""
+    return stated is None or outside(stated, files=files) > SLOPPY
 
 
-def _of_the_place(copied: CopiedScene) -> list[str]:
-    stated, files = copied.scene.bbox, copied.extent
+def _of_the_place(scene: Scene, files: BBox) -> list[str]:
+    stated = scene.bbox
     box = [round(each, 5) for each in files]
     if stated is None:
         return [f"the item has no bbox; the files' is {box}"]
     share = outside(stated, files=files)
     if share >= 1:
         raise SceneError(
-            f"the item {copied.scene.id} has the bbox {list(stated)}, its files lie in {box}, "
+            f"the item {scene.id} has the bbox {list(stated)}, its files lie in {box}, "
             "is elsewhere: they are of different scenes; drop the scene"
         )
     if share > SLOPPY:
@@ -95,9 +109,9 @@ def _is_same(said: str, crs: str) -> bool:
         return False
 
 
-def _of_the_values(copied: CopiedScene, asset: Asset, file: CopiedFile) -> list[str]:
+def _of_the_values(bands: list[AssetBand], file: FileFacts) -> list[str]:
     found = list[str]()
-    for band in _bands(copied, asset):
+    for band in bands:
         if band.dtype and band.dtype != file.dtype:
             found.append(f"the item says data type {band.dtype}, the file has {file.dtype}")
         if band.nodata is None:
@@ -114,9 +128,9 @@ def _of_the_values(copied: CopiedScene, asset: Asset, file: CopiedFile) -> list[
     return list(dict.fromkeys(found))
 
 
-def _bands(copied: CopiedScene, asset: Asset) -> list[AssetBand]:
+def _used(choice: Choice, asset: Asset) -> list[AssetBand]:
     """Give the bands of an asset that are used; of the quality band the only one."""
-    used = {s.index for s in copied.choice.bands if s.asset.key == asset.key} or {1}
+    used = {s.index for s in choice.bands if s.asset.key == asset.key} or {1}
     return [band for number, band in enumerate(asset.bands, start=1) if number in used]
 
 

@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from chipmill.errors import StoreError
 
 
 class Finding(BaseModel):
@@ -16,6 +18,8 @@ class Finding(BaseModel):
     """Which step left it out: copy, rewrite or index."""
     kind: Literal["quarantined", "failed"]
     """quarantined: the scene itself cannot be used. failed: it may work in a while; run again."""
+    chip_size: int | None = None
+    """Edge of the chips that were asked for, where the step cuts chips; else it holds for all."""
     reason: str
     """One sentence: what broke, where, what to do."""
     at: AwareDatetime
@@ -23,3 +27,15 @@ class Finding(BaseModel):
     def encode(self) -> bytes:
         """Write the finding as JSON."""
         return self.model_dump_json(indent=1).encode()
+
+
+def decode_finding(data: bytes, *, where: str) -> Finding:
+    """Read a finding.
+
+    Raises:
+        StoreError: The bytes are none; `where` names the object.
+    """
+    try:
+        return Finding.model_validate_json(data)
+    except ValidationError as err:
+        raise StoreError(f"{where} is not a finding; remove it and ingest the scene again") from err

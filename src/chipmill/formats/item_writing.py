@@ -114,7 +114,7 @@ def write_collection(sensor: Sensor) -> dict[str, Any]:
 def _footprint(copied: CopiedScene) -> dict[str, Any]:
     """Keep the provider's geometry, which knows the empty corners; where it is none, the files'."""
     geometry = copied.item.get("geometry")
-    if is_sloppy(copied) or not isinstance(geometry, dict):
+    if is_sloppy(copied.scene.bbox, files=copied.extent) or not isinstance(geometry, dict):
         shape = mapping(shape_of(copied.extent))
         return {"geometry": shape, "bbox": list(copied.extent)}
     return {"geometry": cast("Json", geometry), "bbox": list(copied.scene.bbox or copied.extent)}
@@ -166,7 +166,10 @@ def _properties(copied: CopiedScene, version: str) -> dict[str, Any]:
         kept["storage:schemes"] = schemes
     if copied.offset:
         kept["chipmill:offset"] = copied.offset.to_json()
-    if found := disagreements(copied):
+    found = disagreements(
+        scene, copied.choice, copied.files, extent=copied.extent, offset=copied.offset
+    )
+    if found:
         kept["chipmill:findings"] = found
     return kept
 

@@ -49,9 +49,13 @@ def collection_key(collection: str) -> str:
     return f"items/{segment(collection)}.json"
 
 
+FINDINGS = "findings/"
+"""Prefix of all findings."""
+
+
 def finding_key(collection: str, item: str) -> str:
     """Key of the reason why a scene is quarantined."""
-    return f"findings/{segment(collection)}/{segment(item)}.json"
+    return f"{FINDINGS}{segment(collection)}/{segment(item)}.json"
 
 
 def parts_prefix(chip_size: int) -> str:
@@ -64,24 +68,53 @@ def part_key(chip_size: int, collection: str, item: str) -> str:
     return f"{parts_prefix(chip_size)}{segment(collection)}/{segment(item)}.parquet"
 
 
-def snapshot_key(snapshot: str) -> str:
-    """Key of the document that names a snapshot's files; written last."""
-    return f"index/snapshots/{snapshot}/snapshot.json"
+def part_of_finding(chip_size: int, key: str) -> str:
+    """Key of the chip index of the scene that a finding's key speaks of."""
+    return f"{parts_prefix(chip_size)}{key.removeprefix(FINDINGS).removesuffix('.json')}.parquet"
 
 
-def snapshot_file_key(snapshot: str, table: str, digest: str) -> str:
+HEADS = "index/heads/"
+"""Prefix of the history of the index: below it one folder a chip size."""
+SNAPSHOTS = "index/snapshots/"
+"""Prefix of all snapshots: below it one folder a snapshot."""
+
+
+PROBES = "index/probe/"
+"""Prefix of what merges write to try the store, and remove."""
+
+
+def heads_prefix(chip_size: int) -> str:
+    """Prefix of the history of the index of one chip size."""
+    return f"{HEADS}{chip_size}/"
+
+
+def head_key(chip_size: int, number: int) -> str:
+    """Key of one step of the history of the index; create-only."""
+    return f"{heads_prefix(chip_size)}{number:08d}.json"
+
+
+def snapshot_key(snapshot: str, number: int) -> str:
+    """Key of the document that names a snapshot's files, as step `number` of history had them."""
+    return f"{SNAPSHOTS}{snapshot}/snapshot-{number:08d}.json"
+
+
+def snapshot_file_key(snapshot: str, table: str, name: str) -> str:
     """Key of one Parquet file of a snapshot; `table` is chips, scenes or provenance."""
-    return f"index/snapshots/{snapshot}/{table}/{digest}.parquet"
+    return f"{SNAPSHOTS}{snapshot}/{table}/{name}.parquet"
+
+
+PLANS = "plans/"
+"""Prefix of all plans: below it one folder a plan."""
 
 
 def plan_key(plan: str) -> str:
     """Key of a plan's summary."""
-    return f"plans/{plan}/plan.json"
+    return f"{PLANS}{plan}/plan.json"
 
 
 def plan_scenes_key(plan: str) -> str:
     """Key of a plan's scenes: which megabatch each is in and which of its chips are used."""
-    return f"plans/{plan}/scenes.parquet"
+    return f"{PLANS}{plan}/scenes.parquet"
 
 
 def megabatch_folder(plan: str, number: int) -> str:

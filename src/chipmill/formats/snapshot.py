@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import (
     AwareDatetime,
@@ -11,28 +11,46 @@ from pydantic import (
     NonNegativeInt,
     PositiveInt,
     ValidationError,
+    model_validator,
 )
 
 from chipmill.errors import StoreError
 
 
 class Snapshot(BaseModel):
-    """The document that names a snapshot's files; written last and never changed."""
+    """The document that names a snapshot's files; written last and never changed.
+
+    The files belong together in threes, of the same place in the three lists: a sheaf has the same
+    scenes in all three, and no scene is in two sheaves.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1] = 1
     snapshot: str
+    number: PositiveInt
+    """Step of the history of the index, from 1. Compaction takes a step and keeps the name."""
     chip_size: PositiveInt
     chips: NonNegativeInt
     scenes: NonNegativeInt
     chip_files: tuple[str, ...]
-    """Keys of Parquet files with one row a chip, sorted by scene."""
+    """Keys of Parquet files with one row a chip: all rows of a scene together, row-major."""
     scene_files: tuple[str, ...]
-    """Keys of Parquet files with one row a scene."""
+    """Keys of Parquet files with one row a scene, in the order of the rows of their chips."""
     provenance_files: tuple[str, ...]
     """Keys of Parquet files with one row an asset."""
     created: AwareDatetime
+
+    @model_validator(mode="after")
+    def _in_threes(self) -> Self:
+        if not len(self.chip_files) == len(self.scene_files) == len(self.provenance_files):
+            raise ValueError("the files do not belong together in threes")
+        return self
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Keys of all files."""
+        return self.chip_files + self.scene_files + self.provenance_files
 
     def encode(self) -> bytes:
         """Write the document as JSON."""
@@ -67,3 +85,21 @@ def decode_snapshot(data: bytes, *, where: str) -> Snapshot:
         first = err.errors(include_url=False, include_input=False)[0]
         message = f"{where} is not a snapshot that this version reads: {first['msg']}"
         raise StoreError(message) from err
+
+
+class _Names(BaseModel):
+    """A document that names a snapshot, whatever else it says."""
+
+    snapshot: str
+
+
+def named_snapshot(data: bytes, *, where: str) -> str:
+    """Read which snapshot a plan names, of any version of the plan.
+
+    Raises:
+        StoreError: The bytes name none; `where` names the object.
+    """
+    try:
+        return _Names.model_validate_json(data).snapshot
+    except ValidationError as err:
+        raise StoreError(f"{where} names no snapshot; remove it if it is no plan") from err

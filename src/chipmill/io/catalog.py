@@ -1,6 +1,6 @@
-"""Find STAC items: in an API, a static catalogue, an ItemCollection or a stac-geoparquet file.
+"""Find STAC items: in an API, a static catalogue, an ItemCollection, stac-geoparquet, a folder.
 
-The four answer the same query. What a source cannot filter itself is filtered here.
+All answer the same query. What a source cannot filter itself is filtered here.
 """
 
 import json
@@ -24,6 +24,7 @@ from shapely import MultiPolygon, box
 from shapely.geometry import shape
 
 from chipmill.errors import CatalogError, ChipmillError
+from chipmill.io.folder import folder_items, is_folder
 from chipmill.io.source import open_source
 from chipmill.model.scene import BBox
 
@@ -51,7 +52,7 @@ def find_items(catalog: str, query: Query) -> Iterator[Item]:
 
     Args:
         catalog: URL or path of a STAC API, a static catalogue, an ItemCollection (or a plain list
-            of items) as JSON, or a stac-geoparquet file.
+            of items) as JSON, a stac-geoparquet file, or a folder of GeoTIFFs.
         query: What is looked for.
 
     Raises:
@@ -62,6 +63,8 @@ def find_items(catalog: str, query: Query) -> Iterator[Item]:
         path = urlsplit(url).path
     except ValueError as err:
         raise CatalogError(f"{url} is not the URL of a catalogue ({err}); check it") from err
+    if is_folder(url):
+        return _matching(folder_items(url), query)
     if path.endswith((".parquet", ".geoparquet")):
         return _matching(_geoparquet(url), query)
     match document := _json(url):

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Engine
 
 from chipmill.formats.webhook import MegabatchCompleted
 from chipmill.io import ledger_leases as leases
+from chipmill.io import ledger_locks as locks
 from chipmill.io import ledger_outbox as outbox
 from chipmill.io import ledger_plans as plans
 from chipmill.io import ledger_runs as runs
@@ -188,6 +189,19 @@ class Ledger:
         Every registered run has to report it again. `BusyError` when it is not removed.
         """
         return self._do(lambda c: leases.plan_again(c, megabatch, at=self._clock()))
+
+    def take_lock(self, name: str, *, worker: str, lease: float = LEASE) -> int:
+        """Take a lock for `lease` seconds; gives the fence. `BusyError` while another holds it."""
+        at = self._clock()
+        return self._do(lambda c: locks.take(c, name, worker=worker, until=at + lease, at=at))
+
+    def hold_lock(self, name: str, fence: int, *, lease: float = LEASE) -> None:
+        """Hold a lock for `lease` seconds from now; `StaleFenceError` when it is lost."""
+        self._do(lambda c: locks.extend(c, name, fence, until=self._clock() + lease))
+
+    def free_lock(self, name: str, fence: int) -> None:
+        """Let a lock go; `StaleFenceError` when it was lost."""
+        self._do(lambda c: locks.extend(c, name, fence, until=0.0))
 
     def begin_run(self, run: str, *, attempt: int, world: int, plan: str) -> list[str]:
         """Register an attempt of a run: the plan's megabatches now wait for its reports.

@@ -141,3 +141,13 @@ outbox: Final = Table(
 """Flow runs to start, written in the same transaction as their cause."""
 
 Index("outbox_due", outbox.c.sent_at, outbox.c.next_try)
+
+lock: Final = Table(
+    "lock",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("fence", BigInteger, nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("lease_until", Float(53), nullable=False),
+)
+"""Who may do what only one may do at a time, where nothing else keeps the others out."""

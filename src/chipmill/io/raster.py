@@ -6,8 +6,9 @@ Files come from outside. In the archive only the GeoTIFF driver opens them, noth
 read, and the header is checked before the first pixel.
 """
 
+import math
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,21 @@ class Header:
     """Whether the file has a mask of its own: a TIFF directory that says which pixels are data."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BandLabel:
+    """What a file says of one of its bands."""
+
+    name: str | None
+    """Its description, else its colour."""
+    colour: str
+    """GDAL's colour interpretation, such as `red`, `alpha` or `undefined`."""
+    scale: float
+    offset: float
+    wavelength: float | None
+    fwhm: float | None
+    """Both in micrometres."""
+
+
 class Raster:
     """An open file of the archive."""
 
@@ -75,21 +91,42 @@ class Raster:
         Raises:
             SceneError: A block is damaged.
         """
-        window = Window(0, first, self.header.grid.width, last - first)  # pyright: ignore[reportCallIssue]
-        try:
-            return self._dataset.read(list(bands), window=window)
-        except RasterioIOError as err:
-            raise SceneError(f"{self._where} is damaged in rows {first} to {last} ({err})") from err
+        return self.window(first, 0, last - first, self.header.grid.width, bands=bands)
 
-    def valid_rows(self, first: int, last: int) -> NDArray[np.bool_]:
-        """Read the file's own mask in whole pixel rows: shape (last - first, width), true is data.
+    def labels(self) -> tuple[BandLabel, ...]:
+        """Read what the file says of each band."""
+        return tuple(_label(self._dataset, index) for index in self._dataset.indexes)
+
+    def tag(self, name: str) -> str | None:
+        """Read one of the file's own tags, such as `TIFFTAG_DATETIME`."""
+        return self._dataset.tags().get(name)
+
+    def window(
+        self, top: int, left: int, height: int, width: int, *, bands: tuple[int, ...]
+    ) -> NDArray[Any]:
+        """Read a part of some bands: shape (bands, height, width), in the file's dtype.
 
         Raises:
             SceneError: A block is damaged.
         """
-        window = Window(0, first, self.header.grid.width, last - first)  # pyright: ignore[reportCallIssue]
+        window = Window(left, top, width, height)  # pyright: ignore[reportCallIssue]
+        with self._readable(top, top + height):
+            return self._dataset.read(list(bands), window=window)
+
+    def valid(self, top: int, left: int, height: int, width: int) -> NDArray[Any]:
+        """Read a part of the file's own mask: shape (height, width), 0 is nodata.
+
+        Raises:
+            SceneError: A block is damaged.
+        """
+        window = Window(left, top, width, height)  # pyright: ignore[reportCallIssue]
+        with self._readable(top, top + height):
+            return self._dataset.read_masks(1, window=window)
+
+    @contextmanager
+    def _readable(self, first: int, last: int) -> Generator[None]:
         try:
-            return self._dataset.read_masks(1, window=window) != 0
+            yield
         except RasterioIOError as err:
             raise SceneError(f"{self._where} is damaged in rows {first} to {last} ({err})") from err
 
@@ -167,6 +204,31 @@ def _header(dataset: DatasetReader, where: str) -> Header:
         alpha=_alpha(dataset),
         masked=dataset.mask_flag_enums[0] == [MaskFlags.per_dataset],
     )
+
+
+_COLOURS = {"red", "green", "blue", "nir", "alpha"}
+"""Colours that are names of bands."""
+
+
+def _label(dataset: DatasetReader, index: int) -> BandLabel:
+    colour = dataset.colorinterp[index - 1].name
+    imagery = dataset.tags(index, ns="IMAGERY")
+    return BandLabel(
+        name=dataset.descriptions[index - 1] or (colour if colour in _COLOURS else None),
+        colour=colour,
+        scale=float(dataset.scales[index - 1]),
+        offset=float(dataset.offsets[index - 1]),
+        wavelength=_positive(imagery.get("CENTRAL_WAVELENGTH_UM")),
+        fwhm=_positive(imagery.get("FWHM_UM")),
+    )
+
+
+def _positive(text: str | None) -> float | None:
+    """Read a positive number; what is none says nothing."""
+    with suppress(ValueError):
+        number = float(text or 0)
+        return number if 0 < number < math.inf else None
+    return None
 
 
 def _alpha(dataset: DatasetReader) -> int | None:

@@ -3,15 +3,18 @@
 S3 takes its credentials, region and endpoint from the usual `AWS_…` variables.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+import re
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from io import RawIOBase
 from pathlib import Path
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
 import obstore
+from obstore import Bytes
 from obstore import exceptions as obx
 from obstore.store import ObjectStore, from_url
 
@@ -21,6 +24,18 @@ PART_BYTES = 8 * 2**20
 """Bytes of one part of a large write; S3 allows 10,000 parts, so objects up to 80 GB."""
 PARTS_AT_ONCE = 4
 SCHEMES = ("file", "s3", "gs", "az")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What a listing says of an object."""
+
+    key: str
+    size: int
+    """Bytes."""
+    changed: datetime
+    version: str
+    """The ETag, or the time of change and the size where the store gives none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +105,25 @@ class Store:
             obstore.put(self.objects, key, data)
 
     def create(self, key: str, data: bytes) -> None:
-        """Write an object only where there is none.
+        """Write an object only where there is none; that these very bytes are there is fine.
+
+        So it is safe to repeat where the answer to a write was lost.
 
         Raises:
             AlreadyThereError: The key is taken.
+            TransientError: The store says so, and yet there is nothing: other writers are at it.
         """
-        with _translated(self.href(key)):
-            obstore.put(self.objects, key, data, mode="create")
+        try:
+            with _translated(self.href(key)):
+                obstore.put(self.objects, key, data, mode="create")
+        except AlreadyThereError:
+            try:
+                there = self.get(key)
+            except MissingError as err:
+                # S3 answers 409 while another write of the key is under way; obstore calls both so.
+                raise TransientError(f"another write of {self.href(key)} is under way") from err
+            if there != data:
+                raise
 
     def delete(self, key: str) -> None:
         """Remove an object; that it is not there is fine."""
@@ -133,6 +160,44 @@ class Store:
         with _translated(self.href(prefix)):
             for page in self.objects.list(prefix):
                 yield from (entry["path"] for entry in page)
+
+    def listing(self, prefix: str) -> Iterator[Entry]:
+        """List objects below a prefix with their sizes and versions, in no order."""
+        with _translated(self.href(prefix)):
+            for page in self.objects.list(prefix):
+                for entry in page:
+                    changed = entry["last_modified"]
+                    tag = entry["e_tag"] or f"{changed.isoformat()} {entry['size']}"
+                    yield Entry(key=entry["path"], size=entry["size"], changed=changed, version=tag)
+
+    def folders(self, prefix: str) -> list[str]:
+        """List the names between a prefix that ends in a slash and the next slash, sorted."""
+        with _translated(self.href(prefix)):
+            found = obstore.list_with_delimiter(self.objects, prefix)["common_prefixes"]
+        return sorted(path.rsplit("/", 1)[-1] for path in found)
+
+    def beginning(self, key: str, count: int) -> tuple[bytes, int]:
+        """Read the first bytes of an object, and how many it has, by one request.
+
+        Raises:
+            MissingError: There is none.
+            TransientError: The store did not answer.
+        """
+        with _translated(self.href(key)):
+            answer = obstore.get(self.objects, key, options={"range": (0, count)})
+            return bytes(answer.bytes()), answer.meta["size"]
+
+    def ranges(
+        self, key: str, starts: Sequence[int], ends: Sequence[int], *, gap: int
+    ) -> Sequence[Bytes]:
+        """Read some ranges of an object; those less than `gap` bytes apart by one request.
+
+        Raises:
+            MissingError: There is no such object.
+            TransientError: The store did not answer.
+        """
+        with _translated(self.href(key)):
+            return obstore.get_ranges(self.objects, key, starts=starts, ends=ends, coalesce=gap)
 
     def reader(self, key: str) -> RawIOBase:
         """Open an object as a seekable file that reads ranges."""
@@ -171,6 +236,7 @@ def _local(url: str) -> Path:
     return Path(unquote(urlsplit(url).path))
 
 
+_QUERY = re.compile(r"(?<=\S)\?\S+")
 _MEANING: tuple[tuple[type[Exception], Callable[[str], Exception]], ...] = (
     (FileNotFoundError, lambda text: MissingError(f"nothing at {text}")),
     (obx.AlreadyExistsError, lambda text: AlreadyThereError(f"already there: {text}")),
@@ -191,5 +257,6 @@ def _translated(where: str) -> Generator[None]:
     except tuple(kind for kind, _ in _MEANING) as err:
         make = next(make for kind, make in _MEANING if isinstance(err, kind))
         # obstore adds a dump of its internals after a blank line.
-        reason = str(err).split("\n\n", 1)[0]
+        # A query of an address may be a signature, which no message may show.
+        reason = _QUERY.sub("", str(err).split("\n\n", 1)[0])
         raise make(f"{where} ({reason})") from err

@@ -6,7 +6,19 @@ from numpy.typing import NDArray
 from chipmill.errors import RequestError
 from chipmill.model.shuffle import Key, permutation, permutation_within, ranks
 
-_HIGH = np.uint64(1 << 63)
+PIECE = 1 << 18
+"""Places that are shuffled at a time: they stay in a processor's cache."""
+
+# A key to sort a place by: one bit for what goes last, 32 of randomness, 31 for the place itself,
+# so that no two keys are equal and the sorted keys are the permutation.
+_PLACE = np.uint64(31)
+_PLACES = np.uint64((1 << 31) - 1)
+_HALF = np.uint64(32)
+_WORD = np.uint64((1 << 32) - 1)
+_LAST = np.uint64(1 << 63)
+
+_NONE = np.int64(-1)
+"""No card."""
 
 
 def deal_scenes(
@@ -45,15 +57,16 @@ def deal_scenes(
     return dealt
 
 
-def deal_chips(scene: NDArray[np.integer], minibatches: int, *, key: Key) -> NDArray[np.int64]:
-    """Deal chips to minibatches of even size, no scene twice in one.
+def deal_chips(counts: NDArray[np.integer], minibatches: int, *, key: Key) -> NDArray[np.int32]:
+    """Deal the chips of scenes to minibatches of even size, no scene twice in one.
 
-    The chips are laid out as rows of a matrix whose columns are the minibatches. A scene meets
-    itself in no row and crosses into one row at most; each row is shuffled by itself, but so that
-    a scene that crosses into it finds only columns that it does not have yet.
+    The chips are laid out as rows of a matrix whose columns are the minibatches, scene after scene.
+    A scene meets itself in no row and crosses into one row at most; each row is shuffled by itself,
+    but so that a scene that crosses into it finds only columns that it does not have yet. The
+    minibatches of a scene's chips are any, in any order, with equal chance.
 
     Args:
-        scene: Scene of each chip, shape (chips,), the chips of a scene contiguous.
+        counts: Chips of each scene, shape (scenes,), in the order of the layout.
         minibatches: How many there are; no scene may have more chips.
         key: What the deal depends on.
 
@@ -63,39 +76,86 @@ def deal_chips(scene: NDArray[np.integer], minibatches: int, *, key: Key) -> NDA
     Raises:
         RequestError: A scene has more chips than there are minibatches.
     """
-    bounds = np.concatenate(([0], np.flatnonzero(np.diff(scene)) + 1, [len(scene)]))
-    most = int(np.diff(bounds).max())
+    most = int(counts.max(initial=0))
     if most > minibatches:
         raise RequestError(
             f"a scene of {most} chips does not fit in {minibatches} minibatches without meeting "
             "itself; leave some of its chips out"
         )
     if not most:
-        return np.empty(0, dtype=np.int64)
-    table = _row_shuffles(*_crossings(bounds, minibatches), minibatches, key=key)
+        return np.empty(0, dtype=np.int32)
+    stops = np.cumsum(counts, dtype=np.int64)
+    above, inside = _crossings(stops, minibatches)
+    table = np.empty((len(above), minibatches), np.int32)
+    step = max(1, PIECE // minibatches)
+    for start in range(0, len(table), step):
+        rows = slice(start, start + step)
+        table[rows] = _row_shuffles(above[rows], inside[rows], minibatches, key=key, start=start)
     # Each row is told in places of the row above; only now, row by row, in minibatches.
     for row in range(1, len(table)):
         table[row] = table[row - 1][table[row]]
-    return table.ravel()[: len(scene)]
+    return table.reshape(-1)[: int(stops[-1])]
+
+
+def hands(
+    cards: NDArray[np.int64], dealt: NDArray[np.int32], minibatches: int, *, key: Key
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Collect what each minibatch was dealt, in random places.
+
+    Args:
+        cards: What is dealt, shape (chips,), numbers of 0 or more.
+        dealt: Minibatch of each card, as `deal_chips` gives it, shape (chips,).
+        minibatches: How many there are.
+        key: What the places depend on.
+
+    Returns:
+        The cards, minibatch after minibatch, shape (chips,); and how many each minibatch has, shape
+        (minibatches,).
+    """
+    rows = -(-len(cards) // minibatches)
+    table = np.full((rows, minibatches), _NONE)
+    for row, start in enumerate(range(0, len(cards), minibatches)):
+        part = slice(start, start + minibatches)
+        table[row, dealt[part]] = cards[part]
+    held = np.empty((minibatches, rows), np.int64)
+    step = max(1, PIECE // max(1, rows))
+    for start in range(0, minibatches, step):
+        part = np.ascontiguousarray(table[:, start : start + step].T)
+        held[start : start + step] = _seated(part, key=key, start=start)
+    sizes = np.full(minibatches, rows) - (table[-1:] == _NONE).sum(axis=0)
+    return held[held != _NONE] if len(cards) % minibatches else held.reshape(-1), sizes
+
+
+def _seated(part: NDArray[np.int64], *, key: Key, start: int) -> NDArray[np.int64]:
+    """Shuffle each row of a table; where the last place has no card it stays without."""
+    rows, columns = part.shape
+    keys = ranks(rows * columns, key=key, start=start * columns).reshape(part.shape)
+    keys &= ~_PLACES
+    keys |= np.arange(columns, dtype=np.uint64)
+    keys[:, -1] |= (part[:, -1] == _NONE) * ~_PLACES
+    keys.sort(axis=1)
+    return np.take_along_axis(part, (keys & _PLACES).view(np.int64), axis=1)
 
 
 def _crossings(
-    bounds: NDArray[np.int64], columns: int
+    stops: NDArray[np.int64], columns: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Count the places that the scene which crosses into each row has above it and in it.
 
     Args:
-        bounds: Where scenes begin in the layout, and the end of the last; shape (scenes + 1,).
+        stops: Where each scene ends in the layout, shape (scenes,).
         columns: Places of a row.
 
     Returns:
-        (above, inside), each of shape (rows, 1). Where a scene begins with the row, above is 0.
+        (above, inside), each of shape (rows, 1). Where a scene begins with the row, both are 0.
     """
-    rows = -(-int(bounds[-1]) // columns)
+    rows = -(-int(stops[-1]) // columns)
     edges = np.arange(1, rows) * columns
-    run = np.searchsorted(bounds, edges, side="right")
+    run = np.searchsorted(stops, edges, side="right")
+    starts = np.concatenate(([0], stops))[run]
     above, inside = np.zeros((2, rows, 1), dtype=np.int64)
-    above[1:, 0], inside[1:, 0] = edges - bounds[run - 1], bounds[run] - edges
+    above[1:, 0] = edges - starts
+    inside[1:, 0] = (stops[run] - edges) * (starts < edges)
     return above, inside
 
 
@@ -105,7 +165,8 @@ def _row_shuffles(
     columns: int,
     *,
     key: Key,
-) -> NDArray[np.int64]:
+    start: int,
+) -> NDArray[np.uint64]:
     """Draw for each row a permutation whose first places avoid the last places of the row above.
 
     Args:
@@ -113,16 +174,37 @@ def _row_shuffles(
         inside: Places at the start of this row that it has; above + inside <= columns.
         columns: Places of a row.
         key: What the shuffles depend on.
+        start: Number of the first of these rows.
 
     Returns:
         Shape (rows, columns): for each place one of the row above, uniform among such permutations.
     """
     places = np.arange(columns, dtype=np.uint64)
-    first, second = ranks(2 * len(above) * columns, key=key).reshape(2, len(above), columns)
-    # What the scene has above goes last, so that its first places here get something else ...
-    taken = places >= (columns - above).astype(np.uint64)
-    drawn = np.argsort((first >> np.uint64(1)) | (taken * _HIGH), axis=1, kind="stable")
-    # ... and then all places but these are shuffled again.
+    words = ranks(len(above) * columns, key=key, start=start * columns).reshape(-1, columns)
+    # Half of each word is for this sort, half for the choice below.
+    drawn = (words >> _HALF) << _PLACE
+    drawn |= places
+    drawn.sort(axis=1)
+    drawn &= _PLACES
+    taken = drawn >= (columns - above).astype(np.uint64)
     free = places >= inside.astype(np.uint64)
-    again = np.argsort(np.where(free, second | _HIGH, places), axis=1, kind="stable")
-    return np.take_along_axis(drawn, again, axis=1)
+    conflict = taken & ~free
+    # What the scene has above changes places with as many others, at random.
+    words &= _WORD
+    words <<= _PLACE
+    words |= places + np.uint64(1)
+    words[taken | ~free] = _LAST
+    chosen = _smallest(words, np.count_nonzero(conflict, axis=1, keepdims=True))
+    drawn[chosen], drawn[conflict] = drawn[conflict], drawn[chosen]
+    return drawn
+
+
+def _smallest(keys: NDArray[np.uint64], counts: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Mark the smallest keys of each row, `counts` of them, shape (rows, 1); no key is 0."""
+    most = int(counts.max(initial=0))
+    if not most:
+        return np.zeros(keys.shape, np.bool_)
+    # Filled up with zeros, all rows have the last of the smallest in one column.
+    filling = np.where(np.arange(most) < most - counts, np.uint64(0), _LAST)
+    split = np.partition(np.concatenate([keys, filling], axis=1), most - 1, axis=1)
+    return keys <= split[:, most - 1 : most]

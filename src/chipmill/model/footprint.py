@@ -10,12 +10,15 @@ from pyproj import CRS, Transformer
 
 from chipmill.errors import SceneError
 from chipmill.model.grid import ChipGrid, Grid
+from chipmill.model.scene import BBox
 
 METRES_PER_DEGREE = 6_371_008.8 * math.pi / 180
 """Length of a degree of latitude on a sphere of the mean radius of the earth (IUGG)."""
 
 _HALF = 180
 """Degrees; a chip that seems wider crosses the antimeridian."""
+_STEPS = 16
+"""Points along each edge of an outline."""
 
 
 def pixel_metres(grid: Grid, *, latitude: float) -> float:
@@ -66,6 +69,36 @@ def _lonlat(points: NDArray[np.float64], crs: str) -> NDArray[np.float64]:
     if not np.isfinite(placed).all():
         raise SceneError(f"chips lie outside of what {crs[:60]} can show; drop the scene")
     return placed
+
+
+def outline(grid: Grid) -> tuple[shapely.Geometry, BBox]:
+    """Give the outline of a whole raster in longitude and latitude, and its box.
+
+    Its edges are followed, since a straight edge of one projection is bent in another. Across the
+    antimeridian the outline is a multipolygon and the box has west > east, as GeoJSON has them.
+
+    Raises:
+        SceneError: A point of it has no place on earth in this CRS.
+    """
+    steps = np.linspace(0, 1, _STEPS, endpoint=False)
+    start, end = np.zeros(_STEPS), np.ones(_STEPS)
+    down = np.concatenate([steps, end, 1 - steps, start]) * grid.height
+    across = np.concatenate([start, steps, end, 1 - steps]) * grid.width
+    a, b, c, d, e, f = grid.transform
+    points = np.stack([c + a * across + b * down, f + d * across + e * down], axis=-1)
+    ring = _lonlat(points, grid.crs)
+    ring[:, 0] = np.unwrap(ring[:, 0], period=2 * _HALF)
+    west, south, east, north = (*ring.min(axis=0), *ring.max(axis=0))
+    if east - west >= 2 * _HALF:
+        return shapely.box(-_HALF, south, _HALF, north), (-_HALF, south, _HALF, north)
+    shape = shapely.orient_polygons(shapely.Polygon(ring))
+    fixed = antimeridian.fix_polygon(shape) if west < -_HALF or east > _HALF else shape
+    return fixed, (_wrapped(west), float(south), _wrapped(east), float(north))
+
+
+def _wrapped(longitude: float) -> float:
+    """Bring a longitude between -180 and 180 degrees."""
+    return float(longitude - 2 * _HALF * round(longitude / (2 * _HALF) - 1e-12))
 
 
 def polygons(corners: NDArray[np.float64]) -> NDArray[np.object_]:

@@ -25,8 +25,8 @@ class IngestRequest(BaseModel):
     )
     catalog: str = Field(
         title="Catalogue",
-        description="URL or path of a STAC API, a static catalogue, an ItemCollection (JSON) or a "
-        "stac-geoparquet file.",
+        description="URL or path of a STAC API, a static catalogue, an ItemCollection (JSON), a "
+        "stac-geoparquet file, or a folder of GeoTIFFs.",
     )
     bbox: tuple[Longitude, Latitude, Longitude, Latitude] | None = Field(
         default=None,

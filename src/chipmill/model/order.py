@@ -1,20 +1,18 @@
 """The order of a megabatch: which chips make each minibatch, no two of them of one scene."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chipmill.errors import RequestError
-from chipmill.model.deal import deal_chips
-from chipmill.model.shuffle import Key, permutation, permutation_within, ranks
+from chipmill.model.deal import deal_chips, hands
+from chipmill.model.fill import Fill, Leftover, chips_of, fill_group
+from chipmill.model.shuffle import permutation
 
-ORDER_VERSION = 1
+ORDER_VERSION = 2
 """Changes whenever the same inputs would give another order; a run resumes in its own only."""
-
-Leftover = Literal["drop", "spread"]
-"""What becomes of chips that fit in no full minibatch: no use, or shorter minibatches."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,35 +104,49 @@ def minibatch_order(
         RequestError: A size below 1, a negative count, arrays that are not one number a scene, or
             an unknown `leftover`.
     """
-    _check(counts, groups, size=size, leftover=leftover)
     key = (seed, epoch, megabatch)
+    fills = fill_minibatches(counts, groups, size=size, leftover=leftover, key=key)
+    dealt: list[_Dealt] = []
+    for number, fill in enumerate(fills):
+        dealt += _dealt(fill, key=(*key, number))
+    return _shuffled(dealt, left_over(fills, len(counts)), key=key)
+
+
+def fill_minibatches(
+    counts: NDArray[np.integer],
+    groups: NDArray[np.integer],
+    *,
+    size: int,
+    leftover: Leftover,
+    key: tuple[int, int, int],
+) -> list[Fill]:
+    """Work out what each group will give, without drawing a chip; groups ascending.
+
+    Args:
+        counts: As of `minibatch_order`, and so are the next three.
+        groups: Group of each scene.
+        size: Chips of a minibatch over all ranks.
+        leftover: What becomes of chips that fit in no full minibatch.
+        key: Seed, epoch and number of the megabatch.
+
+    Raises:
+        RequestError: As by `minibatch_order`.
+    """
+    _check(counts, groups, size=size, leftover=leftover)
     chips = counts.astype(np.int64, casting="same_kind")
-    laid = _laid_out(chips, groups, key=key)
-    minibatch = np.full(len(laid.scene), -1, dtype=np.int64)
-    start = minibatches = 0
-    for group, stop in enumerate(laid.stops):
-        dealt = _dealt(laid, slice(start, stop), size=size, leftover=leftover, key=(*key, group))
-        minibatch[start:stop] = np.where(dealt < 0, -1, dealt + minibatches)
-        minibatches += int(dealt.max(initial=-1)) + 1
-        start = stop
-    return _shuffled(laid, minibatch, chips, key=key)
+    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    return [
+        fill_group(scenes, chips[scenes], size=size, leftover=leftover, key=(*key, number))
+        for number, scenes in enumerate(members)
+    ]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Layout:
-    """All chips in a row: by group, then by scene, in seeded order."""
-
-    scene: NDArray[np.int64]
-    """Scene of each chip, shape (chips,)."""
-
-    chip: NDArray[np.int64]
-    """Index of each chip in its scene."""
-
-    turn: NDArray[np.int64]
-    """How many chips of its scene lie before each chip."""
-
-    stops: list[int]
-    """Where the chips of each group end, groups ascending."""
+def left_over(fills: list[Fill], scenes: int) -> NDArray[np.int64]:
+    """Count the chips of each scene that are in no minibatch, shape (scenes,)."""
+    left = np.zeros(scenes, np.int64)
+    for fill in fills:
+        left[fill.scene] = fill.left_over
+    return left
 
 
 def _check(
@@ -158,82 +170,46 @@ def _check(
         raise RequestError(f"scene {scene} has {counts[scene]} chips; give counts of 0 or more")
 
 
-def _laid_out(
-    chips: NDArray[np.int64], groups: NDArray[np.integer], *, key: tuple[int, ...]
-) -> _Layout:
-    """Lay all chips out, scenes of a group and chips of a scene contiguous, each at random."""
-    parts = np.unique(groups, return_inverse=True)[1]
-    scenes = permutation_within(parts, key=("order scenes", *key))
-    stops = np.cumsum(chips[scenes])
-    run = np.repeat(np.arange(len(scenes)), chips[scenes])
-    turn = np.arange(len(run)) - (stops - chips[scenes])[run]
-    last = np.cumsum(np.bincount(parts)) - 1
-    return _Layout(
-        scene=scenes[run],
-        chip=turn[permutation_within(run, key=("order chips", *key))],
-        turn=turn,
-        stops=stops[last].tolist(),
+_Dealt = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Chips in minibatches, minibatch after minibatch, as cards; and the chips of each minibatch."""
+
+_CHIP = 32
+"""Bits of a card for the chip; those above are the scene's."""
+
+
+def _dealt(fill: Fill, *, key: tuple[int, ...]) -> list[_Dealt]:
+    """Deal the chips of a group to its full minibatches, and the rest to the shorter ones."""
+    kept, rest = chips_of(fill, key=key)
+    dealt: list[_Dealt] = []
+    for counts, chip, minibatches, use in (
+        (fill.kept, kept, fill.full, "full"),
+        (fill.rest, rest, fill.shorter, "rest"),
+    ):
+        if minibatches:
+            table = deal_chips(counts, minibatches, key=(f"order deal {use}", *key))
+            cards = np.repeat(fill.scene << _CHIP, counts)
+            cards |= chip
+            dealt.append(hands(cards, table, minibatches, key=(f"order places {use}", *key)))
+    return dealt
+
+
+def _shuffled(dealt: list[_Dealt], left: NDArray[np.int64], *, key: tuple[int, ...]) -> Order:
+    """Shuffle the minibatches of all groups together."""
+    none = np.empty(0, np.int64)
+    cards, sizes = (
+        np.concatenate([none, *each]) for each in zip((none, none), *dealt, strict=True)
     )
-
-
-def _dealt(
-    laid: _Layout, part: slice, *, size: int, leftover: Leftover, key: tuple[int, ...]
-) -> NDArray[np.int64]:
-    """Number the minibatch of each chip of one group from 0; -1 is none. Shape (chips,)."""
-    scene, turn = laid.scene[part], laid.turn[part]
-    full = _full_minibatches(turn, size=size)
-    used = _used(turn, full, size=size, key=("order cut", *key))
-    number = np.full(len(scene), -1, dtype=np.int64)
-    number[used] = deal_chips(scene[used], full, key=("order rows", *key))
-    rest = scene[~used]
-    if leftover == "spread" and len(rest):
-        widest = int(np.bincount(rest).max())
-        shorter = max(-(-len(rest) // size), widest)
-        number[~used] = full + deal_chips(rest, shorter, key=("order rest", *key))
-    return number
-
-
-def _full_minibatches(turn: NDArray[np.int64], *, size: int) -> int:
-    """Find the largest M with sum(min(c, M)) >= M * size over the scenes of c chips.
-
-    By the theorem of Gale and Ryser, M minibatches of `size` chips without a scene twice exist
-    exactly then. The sum is concave in M, so that the law holds up to its largest M and not beyond.
-    """
-    reach = np.cumsum(np.bincount(turn))  # reach[M - 1] is the sum
-    lawful = reach // np.arange(1, len(reach) + 1) >= size
-    return len(turn) // size if lawful.all() else int(lawful.argmin())
-
-
-def _used(turn: NDArray[np.int64], full: int, *, size: int, key: Key) -> NDArray[np.bool_]:
-    """Choose full * size chips, at most `full` of a scene; shape (chips,), True is chosen."""
-    used = turn < full
-    fitting = np.flatnonzero(used)
-    surplus = len(fitting) - full * size
-    if surplus:
-        # Fewer than `size`, and each chip is as likely as any other to be one of them.
-        cut = np.argpartition(ranks(len(fitting), key=key), surplus)[:surplus]
-        used[fitting[cut]] = False
-    return used
-
-
-def _shuffled(
-    laid: _Layout,
-    minibatch: NDArray[np.int64],
-    counts: NDArray[np.int64],
-    *,
-    key: tuple[int, ...],
-) -> Order:
-    """Shuffle the minibatches of all groups together, and the places within each."""
-    used = minibatch >= 0
-    minibatches = int(minibatch.max(initial=-1)) + 1
-    number = permutation(minibatches, key=("order minibatches", *key))[minibatch[used]]
-    places = permutation_within(number, key=("order places", *key))
-    scene = laid.scene[used][places]
+    drawn = permutation(len(sizes), key=("order minibatches", *key))
+    offsets = np.concatenate(([0], np.cumsum(sizes[drawn])))
+    starts = (np.cumsum(sizes) - sizes)[drawn]
+    places = np.repeat(starts - offsets[:-1], sizes[drawn])
+    places += np.arange(len(places))
+    cards = cards[places]
     order = Order(
-        scene=scene.astype(np.int32),
-        chip=laid.chip[used][places].astype(np.int32),
-        offsets=np.concatenate(([0], np.cumsum(np.bincount(number, minlength=minibatches)))),
-        left_over=counts - np.bincount(scene, minlength=len(counts)),
+        scene=(cards >> _CHIP).astype(np.int32),
+        chip=cards.astype(np.int32),
+        offsets=offsets,
+        left_over=left,
     )
     for array in (order.scene, order.chip, order.offsets, order.left_over):
         array.flags.writeable = False

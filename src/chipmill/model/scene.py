@@ -70,6 +70,8 @@ class Asset:
     """Absolute, without a signature."""
     media_type: str | None = None
     roles: tuple[str, ...] = ()
+    gsd: float | None = None
+    """Pixel size as the item states it for this file; in metres, where the item is right."""
     bands: tuple[AssetBand, ...] = ()
     size: int | None = None
     """Bytes, where the item states them."""
@@ -92,7 +94,7 @@ class Asset:
     @property
     def is_picture(self) -> bool:
         """Whether it is made to be looked at, whatever bands it lists."""
-        return bool(_PICTURES & {*self.roles, self.key})
+        return bool(_PICTURES & {*self.roles, self.key.lower()}) or self.key.startswith("TCI")
 
     @property
     def is_tiff(self) -> bool:

@@ -28,6 +28,8 @@ class Band:
     """Common name of the STAC eo extension 2.0."""
     keys: tuple[str, ...]
     """Asset keys and band names under which catalogues publish it, best first."""
+    platform_keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """Further ones by platform, where instruments number their bands in different ways."""
     index: int = 1
     """Position in an asset of several bands, counted from 1, where the item does not say it."""
     gsd: float
@@ -39,6 +41,12 @@ class Band:
     """Normalisation over a large data set, in the sensor's domain."""
     default: bool = True
     """Whether a request that names no bands takes it."""
+    optional: bool = False
+    """Whether scenes may lack it: a request that names no bands then goes without."""
+
+    def keys_on(self, platform: str | None) -> tuple[str, ...]:
+        """Give the keys and names under which it is published for a platform, best first."""
+        return (*self.keys, *self.platform_keys.get(platform or "", ()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +65,8 @@ class Sensor:
     quality: QualityRule | None
     """How clouds and nodata are told from the quality band; None: there is none."""
     nodata: float | None
-    """Digital number that means nodata where a file's header names none."""
+    """Digital number that means nodata where *all* bands of a file have it and the file itself says
+    nothing of its nodata: the black collar of an old photograph."""
     scale: float = 1.0
     offset: float = 0.0
     """Physical value = digital number x scale + offset, where the item says nothing."""
@@ -89,6 +98,17 @@ class Sensor:
                 return band
         known = ", ".join(band.name for band in self.bands)
         raise RequestError(f"{self.name} has no band {name!r}; its bands are {known}")
+
+    def nodata_of(self, header: float | None, *, masked: bool, alpha: bool) -> float | None:
+        """Give the digital number that means nodata in a file.
+
+        Args:
+            header: What its header says.
+            masked: Whether it has a mask of its own.
+            alpha: Whether it has a band that it calls alpha.
+        """
+        told = header is not None or masked or (alpha and self.alpha)
+        return header if told else self.nodata
 
     def spectral(self, band: Band, platform: str | None) -> Spectral | None:
         """Give a band's place in the spectrum on a platform; None where the table has none."""

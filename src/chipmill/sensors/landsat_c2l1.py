@@ -4,33 +4,33 @@ Scale, offset and fill: USGS, Landsat 8-9 Collection 2 Level 1 Data Format Contr
 REFLECTANCE_MULT_BAND and REFLECTANCE_ADD_BAND of the products' metadata. They give the reflectance
 at the top of the atmosphere times the sine of the sun's elevation, which nothing here divides by.
 The coastal, the panchromatic (15 m) and the cirrus band are taken on request. The thermal bands are
-left out: their numbers are radiance, with other factors than the table's.
+left out: their numbers are radiance, with factors that differ by platform. Landsat 1 to 7 are
+refused: their numbers have 8 bits and factors that differ from scene to scene.
 Normalisation: Clay v1 (Clay-foundation/model, configs/metadata.yaml), in digital numbers.
 """
 
+from functools import partial
+
 from chipmill.model.sensor import Sensor
-from chipmill.sensors._oli import PLATFORMS, QA_PIXEL, more_band, oli_bands
+from chipmill.sensors._landsat import OLI, QA_PIXEL, band
+
+_band = partial(band, prefix="", platforms=OLI)
 
 SENSOR = Sensor(
     name="landsat-c2l1",
     title="Landsat 8-9 Collection 2 level 1",
     collections=("landsat-c2l1", "landsat-c2-l1"),
-    platforms=PLATFORMS,
+    platforms=OLI,
     bands=(
-        more_band("coastal", "B1", prefix=""),
-        *oli_bands(
-            {
-                "blue": (11083, 5468),
-                "green": (10563, 5411),
-                "red": (10678, 6025),
-                "nir08": (14792, 6746),
-                "swir16": (12276, 5897),
-                "swir22": (10114, 4850),
-            },
-            prefix="",
-        ),
-        more_band("pan", "B8", prefix="", gsd=15),
-        more_band("cirrus", "B9", prefix=""),
+        _band("coastal"),
+        _band("blue", (11083, 5468)),
+        _band("green", (10563, 5411)),
+        _band("red", (10678, 6025)),
+        _band("nir08", (14792, 6746)),
+        _band("swir16", (12276, 5897)),
+        _band("swir22", (10114, 4850)),
+        _band("pan", gsd=15),
+        _band("cirrus"),
     ),
     quality=QA_PIXEL,
     nodata=0,

@@ -1,31 +1,33 @@
-"""Landsat 8 and 9 Collection 2 level 2: surface reflectance with the quality band QA_PIXEL.
+"""Landsat 4 to 9 Collection 2 level 2: surface reflectance with the quality band QA_PIXEL.
 
-Scale, offset and fill: USGS, Landsat 8-9 Collection 2 Level 2 Science Product Guide (LSDS-1619).
-The coastal band is taken on request.
+Scale, offset and fill, the same for all: USGS, Landsat 8-9 and Landsat 4-7 Collection 2 Level 2
+Science Product Guides (LSDS-1619, LSDS-1618). The instruments number their bands in two ways: band
+2 of Landsat 8 and 9 is blue, that of the others is green. The coastal band is taken on request;
+only Landsat 8 and 9 have it. Scenes of Landsat 7 after May 2003 have gaps of fill. The scanners of
+Landsat 1 to 3 are not in this product.
 Normalisation: Clay v1 (Clay-foundation/model, configs/metadata.yaml), in digital numbers.
 """
 
+from functools import partial
+
 from chipmill.model.sensor import Sensor
-from chipmill.sensors._oli import PLATFORMS, QA_PIXEL, more_band, oli_bands
+from chipmill.sensors._landsat import OLI, QA_PIXEL, TM, band
+
+_band = partial(band, prefix="SR_", platforms=(*OLI, *TM))
 
 SENSOR = Sensor(
     name="landsat-c2l2-sr",
-    title="Landsat 8-9 Collection 2 level 2 surface reflectance",
+    title="Landsat 4-9 Collection 2 level 2 surface reflectance",
     collections=("landsat-c2l2-sr", "landsat-c2-l2"),
-    platforms=PLATFORMS,
+    platforms=(*OLI, *TM),
     bands=(
-        more_band("coastal", "B1", prefix="SR_"),
-        *oli_bands(
-            {
-                "blue": (12474, 10144),
-                "green": (13310, 9408),
-                "red": (13705, 9578),
-                "nir08": (17801, 8277),
-                "swir16": (14615, 5300),
-                "swir22": (12701, 4522),
-            },
-            prefix="SR_",
-        ),
+        _band("coastal"),
+        _band("blue", (12474, 10144)),
+        _band("green", (13310, 9408)),
+        _band("red", (13705, 9578)),
+        _band("nir08", (17801, 8277)),
+        _band("swir16", (14615, 5300)),
+        _band("swir22", (12701, 4522)),
     ),
     quality=QA_PIXEL,
     nodata=0,

@@ -1,5 +1,8 @@
 """NAIP: aerial photographs of the United States, four bands in one file, no quality band.
 
+Files of the first years have no near infrared. In many later ones the header calls it alpha, so an
+alpha band is no mask here.
+
 Wavelengths and widths: the bands of the Leica ADS100, one of the programme's cameras (Leica ADS100
 product specifications: 435-495, 525-585, 619-651 and 808-882 nm). The camera differs by state and
 year, so they are typical, not measured. Normalisation: Clay v1 (Clay-foundation/model,
@@ -62,6 +65,7 @@ SENSOR = Sensor(
             spectral=_range(808, 882),
             mean=139.04,
             std=49.86,
+            optional=True,
         ),
     ),
     quality=None,

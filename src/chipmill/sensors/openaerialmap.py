@@ -2,8 +2,9 @@
 
 Cameras, pixel sizes (3 cm to some metres) and grids are whatever the photographer had: often
 geographic coordinates or Web Mercator, and a ground sample distance in degrees in the item, which
-is not read: the file's own is. An alpha band or a mask inside the file tells where it has data. No
-wavelengths are given, since nobody states them.
+is not read: the file's own is. An alpha band or a mask inside the file tells where it has data; in
+a file with neither, pixels that are black in all bands are its collar. No wavelengths are given,
+since nobody states them.
 """
 
 from chipmill.model.sensor import Band, Sensor
@@ -21,6 +22,6 @@ SENSOR = Sensor(
         Band(name="blue", common_name="blue", keys=_KEYS, index=3, gsd=0.1),
     ),
     quality=None,
-    nodata=None,
+    nodata=0,
     alpha=True,
 )

@@ -20,7 +20,7 @@ PLATFORMS = ("sentinel-2a", "sentinel-2b", "sentinel-2c")
 # Document (S2-PDGS-MPC-ATBD-L2A); names as Copernicus Data Space has them. Counted as cloud is the
 # set that Clay v1 was trained with.
 SCL = QualityRule(
-    keys=("scl", "SCL", "SCL_20m"),
+    keys=("scl", "SCL", "SCL_20m", "SCL_60m"),
     flags={
         "no_data": value(0),
         "saturated_or_defective": value(1),
@@ -63,7 +63,7 @@ SENSOR = Sensor(
         Band(
             name="coastal",
             common_name="coastal",
-            keys=("coastal", "B01", "B01_60m"),
+            keys=("coastal", "B01", "B01_60m", "B01_20m"),
             gsd=60,
             spectral=_three((442.7, 21), (442.2, 21)),
             default=False,
@@ -71,7 +71,7 @@ SENSOR = Sensor(
         Band(
             name="blue",
             common_name="blue",
-            keys=("blue", "B02", "B02_10m"),
+            keys=("blue", "B02", "B02_10m", "B02_20m", "B02_60m"),
             gsd=10,
             spectral=_three((492.4, 66), (492.1, 66), (489.0, 65)),
             mean=1105,
@@ -80,7 +80,7 @@ SENSOR = Sensor(
         Band(
             name="green",
             common_name="green",
-            keys=("green", "B03", "B03_10m"),
+            keys=("green", "B03", "B03_10m", "B03_20m", "B03_60m"),
             gsd=10,
             spectral=_three((559.8, 36), (559.0, 36), (560.6, 35)),
             mean=1355,
@@ -89,7 +89,7 @@ SENSOR = Sensor(
         Band(
             name="red",
             common_name="red",
-            keys=("red", "B04", "B04_10m"),
+            keys=("red", "B04", "B04_10m", "B04_20m", "B04_60m"),
             gsd=10,
             spectral=_three((664.6, 31), (664.9, 31), (666.5, 30)),
             mean=1552,
@@ -98,7 +98,7 @@ SENSOR = Sensor(
         Band(
             name="rededge1",
             common_name="rededge071",
-            keys=("rededge1", "B05", "B05_20m"),
+            keys=("rededge1", "B05", "B05_20m", "B05_60m"),
             gsd=20,
             spectral=_three((704.1, 15), (703.8, 16), (707.1, 15)),
             mean=1887,
@@ -107,7 +107,7 @@ SENSOR = Sensor(
         Band(
             name="rededge2",
             common_name="rededge075",
-            keys=("rededge2", "B06", "B06_20m"),
+            keys=("rededge2", "B06", "B06_20m", "B06_60m"),
             gsd=20,
             spectral=_three((740.5, 15), (739.1, 15), (741.1, 15)),
             mean=2422,
@@ -116,7 +116,7 @@ SENSOR = Sensor(
         Band(
             name="rededge3",
             common_name="rededge078",
-            keys=("rededge3", "B07", "B07_20m"),
+            keys=("rededge3", "B07", "B07_20m", "B07_60m"),
             gsd=20,
             spectral=_three((782.8, 20), (779.7, 20), (784.7, 20)),
             mean=2630,
@@ -134,7 +134,7 @@ SENSOR = Sensor(
         Band(
             name="nir08",
             common_name="nir08",
-            keys=("nir08", "B8A", "B8A_20m"),
+            keys=("nir08", "B8A", "B8A_20m", "B8A_60m"),
             gsd=20,
             spectral=_three((864.7, 21), (864.0, 22), (865.6, 20)),
             mean=2785,
@@ -151,7 +151,7 @@ SENSOR = Sensor(
         Band(
             name="swir16",
             common_name="swir16",
-            keys=("swir16", "B11", "B11_20m"),
+            keys=("swir16", "B11", "B11_20m", "B11_60m"),
             gsd=20,
             spectral=_three((1613.7, 91), (1610.4, 94), (1612.0, 90)),
             mean=2388,
@@ -160,7 +160,7 @@ SENSOR = Sensor(
         Band(
             name="swir22",
             common_name="swir22",
-            keys=("swir22", "B12", "B12_20m"),
+            keys=("swir22", "B12", "B12_20m", "B12_60m"),
             gsd=20,
             spectral=_three((2202.4, 175), (2185.7, 185), (2191.3, 183)),
             mean=1835,

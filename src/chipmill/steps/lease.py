@@ -2,8 +2,9 @@
 
 import logging
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 
 from chipmill.errors import ChipmillError, StaleFenceError
 from chipmill.io.ledger import LEASE, Ledger
@@ -12,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class Lease:
-    """Tells the workers of a megabatch that the lease is lost."""
+    """Tells those who work under a lease that it is lost."""
 
     def __init__(self, fence: int) -> None:
         """Begin with the lease held; `fence` is its number."""
@@ -27,14 +28,21 @@ class Lease:
 
 @contextmanager
 def kept(ledger: Ledger, name: str, fence: int) -> Generator[Lease]:
-    """Renew a lease at a quarter of its time until the block ends."""
+    """Renew the lease on a megabatch at a quarter of its time until the block ends."""
+    with renewed(name, fence, partial(ledger.renew, name, fence)) as lease:
+        yield lease
+
+
+@contextmanager
+def renewed(name: str, fence: int, extend: Callable[[], None]) -> Generator[Lease]:
+    """Call `extend` at a quarter of a lease's time until the block ends."""
     lease = Lease(fence)
     over = threading.Event()
 
     def renew() -> None:
         while not over.wait(LEASE / 4):
             try:
-                ledger.renew(name, fence)
+                extend()
             except StaleFenceError as err:
                 lease.lost = err
                 return

@@ -1,163 +1,167 @@
-"""merge: all parts of the index into one snapshot, named by its content."""
+"""merge: all parts of the index into one snapshot, named by its content.
+
+A merge compares the parts that are there with those that the newest snapshot was made of, and
+writes the sheaves that change: it costs what the change costs, and a listing.
+"""
 
 import logging
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from datetime import UTC, datetime
-from io import BytesIO
-from pathlib import Path
+from functools import partial
 
 import pyarrow as pa
-from pyarrow import parquet
 
-from chipmill.errors import AlreadyThereError, MissingError, RequestError
+from chipmill.errors import MissingError, RequestError, StoreError
 from chipmill.formats import layout
-from chipmill.formats.chip_index import (
-    CHIPS,
-    SCENES,
-    IndexedScene,
-    geo_metadata,
-    read_part,
-    scene_row,
-)
-from chipmill.formats.provenance import AssetRecord, decode_record
-from chipmill.formats.snapshot import Snapshot, decode_snapshot, snapshot_name
-from chipmill.io.store import PART_BYTES, Store
+from chipmill.formats.asset_table import asset_table
+from chipmill.formats.chip_index import IndexedScene, read_part, read_part_scene, scene_row
+from chipmill.formats.finding import decode_finding
+from chipmill.formats.provenance import decode_record
+from chipmill.formats.snapshot import Snapshot
+from chipmill.io.spool import Place, Spool, spooled
+from chipmill.io.store import Store
+from chipmill.steps.bind import bind_snapshot
+from chipmill.steps.history import Lock, advance, load_snapshot
+from chipmill.steps.sheaf import AT_ONCE, Piece, Rows, Sheaf, sheaves
+from chipmill.steps.unbind import unbind_scenes
+
+__all__ = ["load_snapshot", "merge_index"]
 
 log = logging.getLogger(__name__)
 
-READS_AT_ONCE = 16
-ROWS_PER_GROUP = 64_000
-"""Rows of a row group, about; a scene is never split."""
 
-
-def merge_index(archive: Store, *, chip_size: int = 256) -> Snapshot:
+def merge_index(archive: Store, *, chip_size: int = 256, lock: Lock | None = None) -> Snapshot:
     """Merge all parts of one chip size; the same parts always give the same snapshot.
+
+    Any number of merges may run at once. Parts of scenes that a later ingest has quarantined are
+    left out.
+
+    Args:
+        archive: Where the parts are and the snapshot goes.
+        chip_size: Edge of a chip in pixels.
+        lock: Taken where the store does not honour create-only writes.
 
     Raises:
         RequestError: There is no part.
+        StoreError: A part is damaged, or the store needs a lock and there is none.
     """
-    keys = sorted(archive.keys(layout.parts_prefix(chip_size)))
-    if not keys:
+    merged = advance(archive, chip_size, partial(_build, archive, chip_size), lock=lock)
+    log.info("snapshot %s: %d scenes, %d chips", merged.snapshot, merged.scenes, merged.chips)
+    return merged
+
+
+def _build(archive: Store, chip_size: int, newest: Snapshot | None) -> Snapshot | None:
+    """Write what has changed since the newest snapshot; None where nothing has."""
+    parts = _parts(archive, chip_size)
+    if not parts:
         raise RequestError(
             f"no scene is indexed with chips of {chip_size} px in {archive.url}; ingest some first"
         )
-    with tempfile.TemporaryDirectory(prefix="chipmill-") as folder:
-        path = Path(folder, "chips.parquet")
-        scenes = _write_chips(archive, keys, path)
-        snapshot = _publish(archive, scenes, path, chip_size)
-    log.info("snapshot %s: %d scenes, %d chips", snapshot.snapshot, len(scenes), snapshot.chips)
-    return snapshot
+    whole: list[Sheaf] = []
+    touched: list[tuple[Sheaf, set[str]]] = []
+    for sheaf in sheaves(archive, newest) if newest else []:
+        stay = _staying(sheaf, parts, chip_size)
+        if len(stay) == len(sheaf.known):
+            whole.append(sheaf)
+        else:
+            touched.append((sheaf, stay))
+    if newest and not parts and not touched:
+        return None
+    with spooled() as spool:
+        pieces = list(_spooled(archive, parts, chip_size=chip_size, spool=spool))
+        for sheaf, stay in touched:
+            pieces += unbind_scenes(archive, sheaf, stay, spool=spool)
+        return bind_snapshot(archive, newest, whole, pieces, chip_size=chip_size)
 
 
-def load_snapshot(archive: Store, name: str, *, chip_size: int = 256) -> Snapshot:
-    """Read a snapshot's document; `latest` is the newest one of this chip size.
+def _parts(archive: Store, chip_size: int) -> dict[str, str]:
+    """List the parts that belong into a snapshot: their keys, and which version each is."""
+    listed = archive.listing(layout.parts_prefix(chip_size))
+    parts = {entry.key: entry.version for entry in listed}
+    for key in _quarantined(archive, chip_size, parts):
+        del parts[key]
+    return parts
 
-    Raises:
-        RequestError: There is none, or none of this name.
-    """
-    if name != "latest":
-        key = layout.snapshot_key(name)
+
+def _quarantined(archive: Store, chip_size: int, parts: Mapping[str, str]) -> list[str]:
+    """List the parts of scenes that cannot be used any more, as a later ingest has found."""
+
+    def verdict(key: str) -> bool:
         try:
-            return decode_snapshot(archive.get(key), where=archive.href(key))
-        except MissingError:
-            raise RequestError(
-                f"there is no snapshot {name!r} in {archive.url}; take the name that a merge gave, "
-                "or 'latest'"
-            ) from None
-    documents = [
-        decode_snapshot(archive.get(key), where=archive.href(key))
-        for key in archive.keys("index/snapshots/")
-        if key.endswith("/snapshot.json")
+            finding = decode_finding(archive.get(key), where=archive.href(key))
+        except MissingError:  # the scene has just gone through
+            return False
+        return finding.kind == "quarantined" and finding.chip_size in {None, chip_size}
+
+    suspects = [
+        key
+        for key in archive.keys(layout.FINDINGS)
+        if layout.part_of_finding(chip_size, key) in parts
     ]
-    fitting = [snapshot for snapshot in documents if snapshot.chip_size == chip_size]
-    if not fitting:
-        raise RequestError(
-            f"{archive.url} has no snapshot with chips of {chip_size} px; merge the index first"
-        )
-    return max(fitting, key=lambda snapshot: snapshot.created)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        verdicts = list(pool.map(verdict, suspects))
+    out = [key for key, guilty in zip(suspects, verdicts, strict=True) if guilty]
+    if out:
+        log.warning("%d quarantined scenes with a part are left out", len(out))
+    return [layout.part_of_finding(chip_size, key) for key in out]
 
 
-def _write_chips(archive: Store, keys: list[str], path: Path) -> list[IndexedScene]:
-    """Write the rows of all parts into one file, scene after scene."""
-    scenes: list[IndexedScene] = []
-    waiting: list[pa.Table] = []
-    schema = CHIPS.with_metadata({b"geo": geo_metadata()})
-    with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
-        for scene, table in _read_parts(archive, keys):
-            scenes.append(scene)
-            waiting.append(table.replace_schema_metadata(schema.metadata))
-            if sum(len(table) for table in waiting) >= ROWS_PER_GROUP:
-                _write_group(writer, waiting)
-        _write_group(writer, waiting)
-    return scenes
+def _staying(sheaf: Sheaf, parts: dict[str, str], chip_size: int) -> set[str]:
+    """Name the scenes of a sheaf whose part is as it was, and strike these off `parts`."""
+    stay: set[str] = set()
+    columns = [sheaf.column(name) for name in ("scene", "collection", "item", "part")]
+    for scene, collection, item, version in zip(*columns, strict=True):
+        key = layout.part_key(chip_size, collection, item)
+        if parts.get(key) == version:
+            stay.add(scene)
+            del parts[key]
+    return stay
 
 
-def _read_parts(archive: Store, keys: list[str]) -> Iterator[tuple[IndexedScene, pa.Table]]:
-    """Read parts side by side, in the order of their keys, a bounded number ahead."""
+def _spooled(
+    archive: Store, parts: Mapping[str, str], *, chip_size: int, spool: Spool
+) -> Iterator[Piece]:
+    """Read parts side by side, a bounded number ahead, and keep their bytes in the spool."""
 
-    def read(key: str) -> tuple[IndexedScene, pa.Table]:
-        return read_part(archive.get(key), where=archive.href(key))
+    def read(key: str) -> tuple[IndexedScene, bytes] | None:
+        try:
+            data = archive.get(key)
+        except MissingError:  # removed since it was listed
+            return None
+        scene = read_part_scene(data, where=archive.href(key))
+        if layout.part_key(chip_size, scene.collection, scene.item) != key:
+            raise StoreError(f"{archive.href(key)} is the part of {scene.scene}; remove the copy")
+        return scene, data
 
-    with ThreadPoolExecutor(READS_AT_ONCE) as pool:
-        for start in range(0, len(keys), 8 * READS_AT_ONCE):
-            yield from pool.map(read, keys[start : start + 8 * READS_AT_ONCE])
+    keys = sorted(parts)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for start in range(0, len(keys), 8 * AT_ONCE):
+            some = keys[start : start + 8 * AT_ONCE]
+            for key, found in zip(some, pool.map(read, some), strict=True):
+                if found is not None:
+                    scene, data = found
+                    where = archive.href(key)
+                    rows = partial(_rows, spool, spool.add(data), version=parts[key], where=where)
+                    yield _piece(archive, scene, rows)
 
 
-def _write_group(writer: parquet.ParquetWriter, waiting: list[pa.Table]) -> None:
-    if waiting:
-        rows = pa.concat_tables(waiting).unify_dictionaries()
-        writer.write_table(rows, row_group_size=len(rows))
-        waiting.clear()
-
-
-def _publish(archive: Store, scenes: list[IndexedScene], chips: Path, chip_size: int) -> Snapshot:
-    """Put the files in place, the document last; who comes second finds the work done."""
-    name = snapshot_name(chip_size, (scene.digest for scene in scenes))
-    files = {
-        table: layout.snapshot_file_key(name, table, "0")
-        for table in ("chips", "scenes", "provenance")
-    }
-    snapshot = Snapshot(
-        snapshot=name,
-        chip_size=chip_size,
-        chips=sum(scene.rows * scene.cols for scene in scenes),
-        scenes=len(scenes),
-        chip_files=(files["chips"],),
-        scene_files=(files["scenes"],),
-        provenance_files=(files["provenance"],),
-        created=datetime.now(UTC),
+def _piece(archive: Store, scene: IndexedScene, rows: Callable[[], Rows]) -> Piece:
+    return Piece(
+        scene=scene.scene,
+        digest=scene.digest,
+        box=scene.bbox,
+        size=scene.rows * scene.cols,
+        rows=rows,
+        assets=partial(_assets, archive, scene.collection, scene.item),
     )
-    if archive.size(layout.snapshot_key(name)) is None:
-        with chips.open("rb") as file:
-            archive.write(files["chips"], iter(lambda: file.read(PART_BYTES), b""))
-        rows = [scene_row(scene) for scene in scenes]
-        archive.put(files["scenes"], _parquet(pa.Table.from_pylist(rows, schema=SCENES)))
-        archive.put(files["provenance"], _parquet(_provenance(archive, scenes)))
-        with suppress(AlreadyThereError):
-            archive.create(layout.snapshot_key(name), snapshot.encode())
-    return load_snapshot(archive, name)
 
 
-def _provenance(archive: Store, scenes: list[IndexedScene]) -> pa.Table:
-    """List every asset of the snapshot: one row an asset."""
-
-    def records(scene: IndexedScene) -> list[AssetRecord]:
-        key = layout.provenance_key(scene.collection, scene.item)
-        return list(decode_record(archive.get(key), where=archive.href(key)).assets.values())
-
-    with ThreadPoolExecutor(READS_AT_ONCE) as pool:
-        rows = [
-            {"scene": scene.scene, **record.model_dump()}
-            for scene, found in zip(scenes, pool.map(records, scenes), strict=True)
-            for record in found
-        ]
-    return pa.Table.from_pylist(rows)
+def _rows(spool: Spool, place: Place, *, version: str, where: str) -> Rows:
+    scene, chips = read_part(spool.read(place), where=where)
+    return scene_row(scene, part=version), chips
 
 
-def _parquet(table: pa.Table) -> bytes:
-    sink = BytesIO()
-    parquet.write_table(table, sink, compression="zstd")
-    return sink.getvalue()
+def _assets(archive: Store, collection: str, item: str) -> pa.Table:
+    key = layout.provenance_key(collection, item)
+    record = decode_record(archive.get(key), where=archive.href(key))
+    return asset_table(f"{collection}/{item}", record)

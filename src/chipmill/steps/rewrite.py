@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import fields
 from importlib.metadata import version
 from typing import cast
 
@@ -10,14 +11,14 @@ import numpy as np
 
 from chipmill.errors import SceneError
 from chipmill.formats import layout
-from chipmill.formats.copied import CopiedFile, CopiedScene
+from chipmill.formats.copied import CopiedFile, CopiedScene, FileFacts
 from chipmill.formats.grid_reading import Json
 from chipmill.formats.item_reading import read_item
 from chipmill.formats.item_writing import write_collection, write_item
 from chipmill.formats.provenance import AssetRecord, decode_record
 from chipmill.io.raster import Header, open_raster
 from chipmill.io.store import Store
-from chipmill.model.choice import Choice, choose
+from chipmill.model.choice import Choice, FileBands, choose, fitting
 from chipmill.model.extent import extent
 from chipmill.model.footprint import pixel_metres
 from chipmill.model.grid import Grid, ratio
@@ -80,11 +81,13 @@ def _copied(
     choice = choose(parsed, kind, bands=bands)
     records = _records(scene, archive)
     files = {
-        asset.key: _file(asset, choice, records, archive=archive, kind=kind)
+        asset.key: _file(
+            asset, records.get(asset.key), archive, kind, is_quality=asset == choice.quality
+        )
         for asset in choice.assets
     }
-    _check(scene, choice, files)
-    finest = _aligned(scene, choice, files)
+    choice = fitting(choice, kind, {key: each.bands for key, each in files.items()})
+    finest = aligned(choice, files, where=str(scene))
     evidence = None
     if kind.offset_rule:
         evidence = offset_evidence(
@@ -107,25 +110,46 @@ def _copied(
     )
 
 
-def _check(scene: SceneRef, choice: Choice, files: Mapping[str, CopiedFile]) -> None:
-    """Refuse bands that the files do not have."""
-    for source in choice.bands:
-        count = files[source.asset.key].bands
-        if source.index > count:
-            raise SceneError(
-                f"band {source.band.name!r} of {scene} should be number {source.index} of asset "
-                f"{source.asset.key!r}, which has {count} bands; leave the band or the scene out"
-            )
+def aligned(choice: Choice, files: Mapping[str, FileFacts], *, where: str) -> Grid:
+    """Give the finest grid of the data bands.
 
-
-def _aligned(scene: SceneRef, choice: Choice, files: Mapping[str, CopiedFile]) -> Grid:
-    """Give the finest grid of the data bands; refuse files that do not align with it."""
-    finest = min(
-        (files[source.asset.key] for source in choice.bands), key=lambda file: max(file.grid.pixel)
-    )
+    Raises:
+        SceneError: A file does not align with it; `where` names the scene.
+    """
+    data = (files[s.asset.key] for s in choice.bands if s.asset.key in files)
+    finest = min((file.grid for file in data), key=lambda grid: max(grid.pixel))
     for key, file in files.items():
-        ratio(file.grid, fine=finest.grid, where=f"{key} and the finest band of {scene}")
-    return finest.grid
+        ratio(file.grid, fine=finest, where=f"{key} and the finest band of {where}")
+    return finest
+
+
+def facts_of(header: Header, asset: Asset, kind: Sensor, *, is_quality: bool) -> FileFacts:
+    """Take what a file says; what it does not, the item or the sensor's table may.
+
+    The table's nodata value is of data files; what a quality band has for nodata is in its rule.
+    """
+    has_alpha = header.alpha is not None
+    stated = next((band.nodata for band in asset.bands if band.nodata is not None), None)
+    tabled = kind.nodata_of(header.nodata, masked=header.masked, alpha=has_alpha)
+    said = (header.nodata, stated, None if is_quality else tabled)
+    _, south, _, north = extent(header.grid)
+    return FileFacts(
+        grid=header.grid,
+        bands=FileBands(header.bands, header.alpha),
+        dtype=header.dtype,
+        header_nodata=header.nodata,
+        nodata=next((n for n in said if n is not None and _fits(n, header.dtype)), None),
+        resolution=pixel_metres(header.grid, latitude=(south + north) / 2),
+    )
+
+
+def _fits(value: float, dtype: str) -> bool:
+    """Tell whether a pixel of this type can have a value."""
+    kind = np.dtype(dtype)
+    if kind.kind == "f":
+        return True
+    limits = np.iinfo(kind)
+    return bool(limits.min <= value <= limits.max and value == int(value))
 
 
 def _records(scene: SceneRef, archive: Store) -> dict[str, AssetRecord]:
@@ -134,46 +158,11 @@ def _records(scene: SceneRef, archive: Store) -> dict[str, AssetRecord]:
 
 
 def _file(
-    asset: Asset,
-    choice: Choice,
-    records: Mapping[str, AssetRecord],
-    *,
-    archive: Store,
-    kind: Sensor,
+    asset: Asset, record: AssetRecord | None, archive: Store, kind: Sensor, *, is_quality: bool
 ) -> CopiedFile:
-    record = records.get(asset.key)
     if record is None:
         raise SceneError(f"asset {asset.key!r} is not in the archive yet; copy the scene first")
     with open_raster(archive, record.key) as raster:
-        header = raster.header
-    _, south, _, north = extent(header.grid)
-    return CopiedFile(
-        href=archive.href(record.key),
-        record=record,
-        grid=header.grid,
-        bands=header.bands,
-        dtype=header.dtype,
-        header_nodata=header.nodata,
-        nodata=_nodata(asset, header, kind=None if asset == choice.quality else kind),
-        resolution=pixel_metres(header.grid, latitude=(south + north) / 2),
-    )
-
-
-def _nodata(asset: Asset, header: Header, *, kind: Sensor | None) -> float | None:
-    """Give the header's nodata value, else the item's, else the table's: one that pixels can have.
-
-    The table's is of data files; what a quality band has for nodata is in its rule.
-    """
-    stated = next((band.nodata for band in asset.bands if band.nodata is not None), None)
-    for value in (header.nodata, stated, kind.nodata if kind else None):
-        if value is not None and _fits(value, header.dtype):
-            return value
-    return None
-
-
-def _fits(value: float, dtype: str) -> bool:
-    kind = np.dtype(dtype)
-    if kind.kind == "f":
-        return True
-    limits = np.iinfo(kind)
-    return bool(limits.min <= value <= limits.max and value == int(value))
+        facts = facts_of(raster.header, asset, kind, is_quality=is_quality)
+    said = {each.name: getattr(facts, each.name) for each in fields(facts)}
+    return CopiedFile(href=archive.href(record.key), record=record, **said)

@@ -68,6 +68,7 @@ def each_scene(
     *,
     step: str,
     archive: Store,
+    chip_size: int | None = None,
     waits: Sequence[float] = WAITS,
 ) -> Shard:
     """Do one step for each scene of a shard; a scene that fails, fails alone.
@@ -80,6 +81,7 @@ def each_scene(
         work: Does the step and counts what it did.
         step: Name of the step, for findings.
         archive: Where findings are kept.
+        chip_size: Edge of a chip in pixels where the step cuts chips: a finding holds for it alone.
         waits: Seconds before each further round.
 
     Returns:
@@ -95,7 +97,11 @@ def each_scene(
         time.sleep(wait)
         failed |= dict.fromkeys(again)
         failed |= _round(again, work, tally)
-    findings = [_finding(scene, step, err) for scene, err in failed.items() if err]
+    findings = [
+        _finding(scene, step, err).model_copy(update={"chip_size": chip_size})
+        for scene, err in failed.items()
+        if err
+    ]
     for finding in findings:
         archive.put(layout.finding_key(finding.collection, finding.item), finding.encode())
         log.warning(

@@ -1,5 +1,6 @@
 """What a training step gets: the chips of one rank's share of a minibatch, and what is known."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple, Self
 
@@ -20,7 +21,7 @@ class Position(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class BatchFacts:
+class BatchFacts(ABC):
     """What arrays and tensors have in common."""
 
     chip_ids: tuple[str, ...]
@@ -38,6 +39,11 @@ class BatchFacts:
     def __len__(self) -> int:
         """Count the chips."""
         return len(self.chip_ids)
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Bytes of the pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -67,6 +73,11 @@ class Batch(BatchFacts):
     cloud_fraction: NDArray[np.float32]
     """Shape (chips,), in [0, 1]."""
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the pixels."""
+        return self.pixels.nbytes
+
     def to_torch(self) -> "TorchBatch":
         """View the arrays as tensors, without a copy; `time` becomes microseconds since 1970.
 
@@ -94,6 +105,11 @@ class TorchBatch(BatchFacts):
     time: Tensor
     """Acquisition in microseconds since 1970 UTC, int64, shape (chips,)."""
     cloud_fraction: Tensor
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the pixels."""
+        return int(self.pixels.nbytes)
 
     def to(self, device: object, *, non_blocking: bool = False) -> Self:
         """Move all tensors to a device."""

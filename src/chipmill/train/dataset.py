@@ -1,7 +1,7 @@
 """The dataset that a training loop iterates over: a rank's batches of a plan, in its order."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +17,10 @@ from chipmill.train.batch import Batch, BatchFacts, TorchBatch
 from chipmill.train.notify import Notifier
 from chipmill.train.progress import Progress
 from chipmill.train.ready import check_share, ready_manifest
-from chipmill.train.state import read_state, state_at
+from chipmill.train.state import WorkerPlace, read_state, state_at
 from chipmill.train.stream import Reader, stretches
 from chipmill.train.tensors import register_dataset, require_torch, torch_is_here, worker
+from chipmill.train.view import Resize, Transform, View
 
 
 class ChipDataset:
@@ -31,8 +32,9 @@ class ChipDataset:
 
     A batch is consumed when `done(batch)` says so. Iterating without worker processes says it by
     itself, when the next batch is asked for; with workers the training loop must. Workers copy the
-    position when they start, so leave `persistent_workers` off; and keep the dataset's own state in
-    checkpoints, not that of a stateful loader, which is another for each number of workers.
+    position when they start, so leave `persistent_workers` off. The dataset's own state fits any
+    world size and any number of workers; that of torchdata's `StatefulDataLoader` works too, for
+    the same number of workers.
 
         for batch in loader:
             step(batch)
@@ -45,7 +47,7 @@ class ChipDataset:
     a short minibatch has no chip for some ranks, and these get no batch of it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a keyword for each thing that a loop may ask for
         self,
         archive: str | Path,
         *,
@@ -56,6 +58,10 @@ class ChipDataset:
         notify: Notifier | None = None,
         wait_seconds: float = 3600.0,
         as_torch: bool | None = None,
+        bands: Sequence[str] = (),
+        resize: Resize = "nearest",
+        float32: bool = False,
+        transform: Transform | None = None,
     ) -> None:
         """Open a plan.
 
@@ -68,6 +74,11 @@ class ChipDataset:
             notify: Reports consumed megabatches; None reports to nobody.
             wait_seconds: How long to wait for a megabatch that is not staged yet.
             as_torch: Give tensors; None means where torch is installed.
+            bands: Names of the bands that are given, in this order; empty: all of a pack.
+            resize: How coarser bands come onto the finest grid: `nearest` or `bilinear`.
+            float32: Give pixels as 32-bit floats, not in the data type of the files.
+            transform: Changes each batch where it is read, as arrays, in a thread or a worker
+                process of the loader; it must give the same chips.
 
         Raises:
             MissingError: The archive has no such plan.
@@ -89,12 +100,14 @@ class ChipDataset:
             register_dataset(ChipDataset)
         self._as_torch = here if as_torch is None else as_torch
         self._progress = Progress(plan=summary, notify=notify)
+        self._worker: WorkerPlace | None = None
         self._reader = Reader(
             plan=summary,
             fast=Path(fast),
             rank=rank,
             world_size=world_size,
             wait_seconds=wait_seconds,
+            view=View(bands=tuple(bands), resize=resize, float32=float32, transform=transform),
         )
 
     @property
@@ -108,21 +121,49 @@ class ChipDataset:
         Raises:
             PackError: A manifest or pack is damaged, or of another plan.
             TransientError: A megabatch was not ready within `wait_seconds`.
+            RequestError: A scene has not the bands that are asked for.
             NotifyError: The receiver has refused an earlier message.
         """
-        progress, share = self._progress, worker()
+        progress = self._progress
+        if (share := worker()) is not None:
+            yield from self._for_loader(*share)
+            return
+        stream = stretches(self._reader, progress.position, manifest=progress.manifest, worker=None)
+        for stretch in stream:
+            for batch in stretch.batches:
+                yield self._given(batch)
+                # Reached only when the next batch is asked for: a loop that breaks or fails has
+                # not consumed this one.
+                progress.consume(batch)
+            progress.move(stretch.after)
+
+    def _for_loader(self, number: int, workers: int) -> Iterator[Batch | TorchBatch]:
+        """Give a loader's worker its batches; nobody here knows which of them are consumed."""
+        at = self._worker or WorkerPlace(
+            position=self._progress.position,
+            manifest=self._progress.manifest,
+            turn=number,
+            workers=workers,
+        )
+        if at.workers != workers:
+            raise RequestError(
+                f"this state is of a loader with {at.workers} workers, and there are {workers}; "
+                "use as many, or load the dataset's own state_dict(), which fits any number"
+            )
+        self._worker = at
         stream = stretches(
-            self._reader, progress.position, manifest=progress.manifest, worker=share
+            self._reader, at.position, manifest=at.manifest, worker=(at.turn, workers)
         )
         for stretch in stream:
             for batch in stretch.batches:
-                yield batch.to_torch() if self._as_torch else batch
-                # Reached only when the next batch is asked for: a loop that breaks or fails has
-                # not consumed this one. In a worker, nobody here knows.
-                if share is None:
-                    progress.consume(batch)
-            if share is None:
-                progress.move(stretch.after)
+                # Before the batch goes: a stateful loader asks for the state behind it.
+                self._worker = WorkerPlace(
+                    position=batch.after, manifest=batch.manifest, turn=workers - 1, workers=workers
+                )
+                yield self._given(batch)
+
+    def _given(self, batch: Batch) -> Batch | TorchBatch:
+        return batch.to_torch() if self._as_torch else batch
 
     def done(self, batch: BatchFacts) -> None:
         """Count a batch as consumed, and all before it; call it after the training step.
@@ -165,6 +206,10 @@ class ChipDataset:
 
     def state_dict(self) -> dict[str, object]:
         """Say where this rank stands, by consumed batches; plain text and numbers."""
+        if (at := self._worker) is not None:
+            return state_at(
+                self.plan.plan, at.position, manifest=at.manifest, turn=at.turn, workers=at.workers
+            )
         progress = self._progress
         return state_at(self.plan.plan, progress.position, manifest=progress.manifest)
 
@@ -187,7 +232,16 @@ class ChipDataset:
             RequestError: It is no state of this plan.
             NotifyError: The receiver has refused an earlier message.
         """
-        self._progress.resume(read_state(state, plan=self.plan))
+        found = read_state(state, plan=self.plan)
+        if found.workers:
+            self._worker = WorkerPlace(
+                position=found.position,
+                manifest=found.manifest,
+                turn=found.turn,
+                workers=found.workers,
+            )
+        else:
+            self._progress.resume(found)
 
     def checkpoint_saved(self, state: Mapping[str, object], *, name: str | None = None) -> None:
         """Say that a checkpoint with this state is durable.
@@ -207,8 +261,10 @@ class ChipDataset:
     def stats(self) -> dict[str, float]:
         """Sum up what this rank has consumed since the process began.
 
-        Keys: `minibatches`, `chips` and `megabatches` consumed, `stall_seconds` spent waiting for
-        staging, and the position as `megabatch` and `minibatch`.
+        Keys: `minibatches`, `chips`, `megabytes` (10^6 bytes of pixels) and `megabatches` consumed;
+        `seconds` since the first batch was, with `chips_per_second` and `megabytes_per_second`;
+        `stall_seconds` spent waiting for staging and their share, `stall_fraction`; the position as
+        `megabatch` and `minibatch`.
         """
         return self._progress.stats()
 

@@ -1,7 +1,6 @@
 """Gathering: chips from their packs into one array, each copied once."""
 
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +9,8 @@ from chipmill.formats.pack import PackBand, band_view
 from chipmill.train.batch import Batch, Position
 from chipmill.train.folder import MegabatchFolder
 from chipmill.train.packs import FACTS, About
+from chipmill.train.resize import to_finest
+from chipmill.train.view import Resize, View
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,29 +26,32 @@ class Job:
     stalled: float
 
 
-def gather(folder: MegabatchFolder, job: Job) -> Batch:
+def gather(folder: MegabatchFolder, job: Job, view: View) -> Batch:
     """Read the chips of a share.
 
     Bands of one data type keep it, others are promoted to one that holds all of them.
 
     Raises:
         PackError: A pack is damaged; the message names the file or the chip.
+        RequestError: A band that is asked for is not there.
     """
     manifest = folder.manifest
     group = manifest.groups[manifest.packs[int(job.scene[0])].group]
-    size, bands = manifest.chip_size, group.bands
-    pixels = np.empty((len(job.scene), len(bands), size, size), _dtype(bands))
-    record = np.empty(sum(band.size for band in bands), np.uint8)
+    chosen = view.chosen(group.bands, where=group.collection)
+    bands, first, stop = _span([group.bands[number] for number in chosen])
+    size = manifest.chip_size
+    pixels = np.empty((len(job.scene), len(bands), size, size), view.dtype(bands))
+    record = np.empty(stop - first, np.uint8)
     alike = _alike(bands, size=size, dtype=pixels.dtype)
     known: list[About] = []
     for index, chip, out in zip(job.scene.tolist(), job.chip.tolist(), pixels, strict=True):
         pack = folder.pack(index)
-        pack.read(chip, out.reshape(-1).view(np.uint8) if alike else record)
+        pack.read(chip, out.reshape(-1).view(np.uint8) if alike else record, start=first)
         if not alike:
-            _spread(record, bands, out=out)
+            _spread(record, bands, out=out, resize=view.resize)
         known.append(pack.about(chip))
-    facts = np.stack([chip.facts for chip in known], axis=1)  # (facts, chips, bands)
-    return Batch(
+    facts = np.stack([chip.facts[:, chosen] for chip in known], axis=1)  # (facts, chips, bands)
+    batch = Batch(
         chip_ids=tuple(chip.chip_id for chip in known),
         bands=tuple(band.name for band in bands),
         collection=group.collection,
@@ -62,39 +66,28 @@ def gather(folder: MegabatchFolder, job: Job) -> Batch:
         time=np.array([chip.time for chip in known], "datetime64[us]"),
         cloud_fraction=np.array([chip.cloud_fraction for chip in known], np.float32),
     )
+    return batch if view.transform is None else view.transform(batch)
+
+
+def _span(bands: list[PackBand]) -> tuple[tuple[PackBand, ...], int, int]:
+    """Find the bytes of a chip that hold some bands, and the places of the bands in them."""
+    first = min(band.start for band in bands)
+    stop = max(band.start + band.size for band in bands)
+    moved = tuple(band.model_copy(update={"start": band.start - first}) for band in bands)
+    return moved, first, stop
 
 
 def _spread(
-    record: NDArray[np.uint8], bands: tuple[PackBand, ...], *, out: NDArray[np.generic]
+    record: NDArray[np.uint8],
+    bands: tuple[PackBand, ...],
+    *,
+    out: NDArray[np.generic],
+    resize: Resize,
 ) -> None:
     """Fill `out`, shape (bands, y, x), from the bytes of one chip."""
     for number, band in enumerate(bands):
-        out[number] = to_finest(band_view(record[np.newaxis], band)[0], size=out.shape[-1])
-
-
-def to_finest(band: NDArray[np.generic], *, size: int) -> NDArray[np.generic]:
-    """Repeat the pixels of a coarser band on the finest grid, by the nearest that is not after.
-
-    Pixel i of the result, on either axis, is pixel floor(i * coarse / size) of the band: at whole
-    ratios each pixel is repeated, and the upper left corners meet at all ratios.
-
-    Args:
-        band: Shape (y, x).
-        size: Edge of the result in pixels.
-
-    Returns:
-        Shape (size, size); the band itself where it has that shape.
-    """
-    if band.shape == (size, size):
-        return band
-    rows, columns = (np.arange(size) * coarse // size for coarse in band.shape)
-    return cast("NDArray[np.generic]", band.take(columns, axis=1).take(rows, axis=0))
-
-
-def _dtype(bands: tuple[PackBand, ...]) -> np.dtype[np.generic]:
-    """Find the smallest data type that holds the values of all bands."""
-    found: object = np.result_type(*(band.dtype for band in bands))
-    return cast("np.dtype[np.generic]", found)
+        values = band_view(record[np.newaxis], band)[0]
+        out[number] = to_finest(values, size=out.shape[-1], resize=resize)
 
 
 def _alike(bands: tuple[PackBand, ...], *, size: int, dtype: np.dtype[np.generic]) -> bool:

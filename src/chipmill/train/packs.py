@@ -46,8 +46,8 @@ class _Columns(Protocol):
 class _Source(Protocol):
     """Where the pixels of a pack's chips come from."""
 
-    def read(self, chip: int, out: NDArray[np.uint8]) -> None:
-        """Fill `out`, shape (bytes,), with one chip."""
+    def read(self, chip: int, out: NDArray[np.uint8], *, start: int) -> None:
+        """Fill `out`, shape (bytes,), with one chip's bytes from `start` on."""
         ...
 
 
@@ -129,12 +129,13 @@ class Pack:
             time=self.time,
         )
 
-    def read(self, chip: int, out: NDArray[np.uint8]) -> None:
-        """Copy the pixels of one chip.
+    def read(self, chip: int, out: NDArray[np.uint8], *, start: int = 0) -> None:
+        """Copy the pixels of one chip, or a part of them.
 
         Args:
             chip: Index of the chip: its row number in the file.
-            out: Where the bytes go, shape (header.chip_bytes,), contiguous.
+            out: Where the bytes go, contiguous; shape (header.chip_bytes,) for all of them.
+            start: The first byte of the chip that is copied.
 
         Raises:
             PackError: There is no such chip, or its bytes cannot be read.
@@ -142,7 +143,7 @@ class Pack:
         if not 0 <= chip < len(self):
             raise PackError(f"{self.path} has {len(self)} chips, there is none at index {chip}")
         try:
-            self.source.read(chip, out)
+            self.source.read(chip, out, start=start)
         except (OSError, EOFError, pa.ArrowException) as err:
             raise PackError(
                 f"chip {self.chip_ids[chip]} cannot be read from {self.path} ({err}); "
@@ -184,9 +185,9 @@ class _Plain:
         self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         weakref.finalize(self, os.close, self._file)
 
-    def read(self, chip: int, out: NDArray[np.uint8]) -> None:
+    def read(self, chip: int, out: NDArray[np.uint8], *, start: int) -> None:
         left = out.data
-        at = int(self._starts[chip])
+        at = int(self._starts[chip]) + start
         while left:
             got = os.preadv(self._file, [left], at)
             if not got:
@@ -201,9 +202,10 @@ class _Compressed:
         self._firsts = firsts
         self._reader = ipc.open_file(pa.memory_map(str(path)))
 
-    def read(self, chip: int, out: NDArray[np.uint8]) -> None:
+    def read(self, chip: int, out: NDArray[np.uint8], *, start: int) -> None:
         number = int(np.searchsorted(self._firsts, chip, side="right")) - 1
-        out[:] = _pixels(self._reader, number)[chip - int(self._firsts[number])]
+        row = _pixels(self._reader, number)[chip - int(self._firsts[number])]
+        out[:] = row[start : start + len(out)]
 
 
 def _source(

@@ -1,6 +1,7 @@
 """What a rank has consumed, and what may be reported of it."""
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -31,6 +32,9 @@ class Progress:
     _minibatches: int = field(init=False, default=0)
     _chips: int = field(init=False, default=0)
     _megabatches: int = field(init=False, default=0)
+    _bytes: int = field(init=False, default=0)
+    _began: float | None = field(init=False, default=None)
+    """When the first batch was consumed, by the monotonic clock."""
     _stalls: dict[int, float] = field(init=False, default_factory=dict[int, float])
 
     def __post_init__(self) -> None:
@@ -49,6 +53,9 @@ class Progress:
             return
         self._minibatches += 1
         self._chips += len(batch)
+        self._bytes += batch.nbytes
+        if self._began is None:
+            self._began = time.monotonic()
         at = batch.position.megabatch
         # Workers wait for the same megabatch at the same time: the longest wait is the stall.
         self._stalls[at] = max(self._stalls.get(at, 0.0), batch.stalled)
@@ -113,11 +120,20 @@ class Progress:
 
     def stats(self) -> dict[str, float]:
         """Sum up, for a training log."""
+        stalled = sum(self._stalls.values())
+        seconds = 0.0 if self._began is None else time.monotonic() - self._began
+        rate = 1 / seconds if seconds else 0.0
         return {
             "minibatches": self._minibatches,
             "chips": self._chips,
+            "megabytes": self._bytes / 1e6,
             "megabatches": self._megabatches,
-            "stall_seconds": sum(self._stalls.values()),
+            "seconds": seconds,
+            "chips_per_second": self._chips * rate,
+            "megabytes_per_second": self._bytes / 1e6 * rate,
+            "stall_seconds": stalled,
+            # The first wait lies before the first batch.
+            "stall_fraction": stalled / (seconds + stalled) if stalled else 0.0,
             "megabatch": self.position.megabatch,
             "minibatch": self.position.minibatch,
         }

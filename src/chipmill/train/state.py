@@ -1,6 +1,7 @@
 """Where a training run stands in its plan, as a checkpoint keeps it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
@@ -24,6 +25,10 @@ class State(BaseModel):
     """The next minibatch."""
     manifest: str | None
     """Digest of the megabatch's manifest, where one of its minibatches is consumed."""
+    turn: NonNegativeInt = 0
+    """Of a loader's worker: the rank's batches from there on that other workers give before it."""
+    workers: NonNegativeInt = 0
+    """How many workers the loader had; 0: it is the state of the rank, which any loader takes."""
 
     @property
     def position(self) -> Position:
@@ -31,7 +36,20 @@ class State(BaseModel):
         return Position(self.epoch, self.megabatch, self.minibatch)
 
 
-def state_at(plan: str, position: Position, *, manifest: str | None) -> dict[str, object]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerPlace:
+    """Where one worker of a loader goes on."""
+
+    position: Position
+    manifest: str | None
+    turn: int
+    """The rank's batches from `position` on that other workers give before it."""
+    workers: int
+
+
+def state_at(
+    plan: str, position: Position, *, manifest: str | None, turn: int = 0, workers: int = 0
+) -> dict[str, object]:
     """Write a state for a checkpoint: plain text and numbers only."""
     return State(
         plan=plan,
@@ -40,7 +58,9 @@ def state_at(plan: str, position: Position, *, manifest: str | None) -> dict[str
         megabatch=position.megabatch,
         minibatch=position.minibatch,
         manifest=manifest if position.minibatch else None,
-    ).model_dump()
+        turn=turn,
+        workers=workers,
+    ).model_dump(exclude_defaults=not workers)
 
 
 def read_state(state: Mapping[str, object], *, plan: Plan) -> State:

@@ -13,6 +13,7 @@ from chipmill.train.batch import Batch, Position
 from chipmill.train.folder import MegabatchFolder
 from chipmill.train.gather import Job, gather
 from chipmill.train.ready import wait_for_megabatch
+from chipmill.train.view import View
 
 AHEAD = 2
 """Minibatches that are gathered while one is consumed; each costs its size in memory."""
@@ -27,6 +28,7 @@ class Reader:
     rank: int
     world_size: int
     wait_seconds: float
+    view: View
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +78,8 @@ def stretches(
         if mine:
             mine[0] = replace(mine[0], stalled=stalled)
         # Workers are ahead of the training step by themselves.
-        yield Stretch(batches=_gathered(folder, mine, ahead=0 if worker else AHEAD), after=after)
+        ahead = 0 if worker else AHEAD
+        yield Stretch(batches=_gathered(folder, mine, reader.view, ahead=ahead), after=after)
 
 
 def _jobs(reader: Reader, folder: MegabatchFolder, *, start: int, after: Position) -> list[Job]:
@@ -95,18 +98,20 @@ def _jobs(reader: Reader, folder: MegabatchFolder, *, start: int, after: Positio
     return jobs
 
 
-def _gathered(folder: MegabatchFolder, jobs: list[Job], *, ahead: int) -> Iterator[Batch]:
+def _gathered(
+    folder: MegabatchFolder, jobs: list[Job], view: View, *, ahead: int
+) -> Iterator[Batch]:
     """Gather one job after the other, `ahead` of them while the one before is consumed."""
     if not ahead:
-        yield from (gather(folder, job) for job in jobs)
+        yield from (gather(folder, job, view) for job in jobs)
         return
     pool = ThreadPoolExecutor(ahead, thread_name_prefix="chipmill-gather")
     try:
-        pending = deque(pool.submit(gather, folder, job) for job in jobs[:ahead])
+        pending = deque(pool.submit(gather, folder, job, view) for job in jobs[:ahead])
         left = iter(jobs[ahead:])
         while pending:
             batch = pending.popleft().result()
-            pending.extend(pool.submit(gather, folder, job) for job in islice(left, 1))
+            pending.extend(pool.submit(gather, folder, job, view) for job in islice(left, 1))
             yield batch
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

@@ -3,8 +3,9 @@
 import hypothesis.strategies as st
 import numpy as np
 from hypothesis import given
+from PIL import Image
 
-from chipmill.train.gather import to_finest
+from chipmill.train.resize import to_finest
 
 
 @given(height=st.integers(1, 24), width=st.integers(1, 24), size=st.integers(1, 24))
@@ -25,3 +26,22 @@ def test_whole_ratios_repeat_each_pixel_equally(edge: int, ratio: int) -> None:
     band = np.arange(edge * edge, dtype=np.float32).reshape(edge, edge)
     expected = band.repeat(ratio, axis=0).repeat(ratio, axis=1)
     np.testing.assert_array_equal(to_finest(band, size=edge * ratio), expected)
+
+
+@given(height=st.integers(1, 12), width=st.integers(1, 12), more=st.integers(0, 24))
+def test_bilinear_is_what_others_compute(height: int, width: int, more: int) -> None:
+    """Pillow enlarges with the same half-pixel rule: an independent reading of the formula."""
+    size = max(height, width) + more
+    band = np.random.default_rng(size).random((height, width)).astype(np.float32)
+    expected = np.asarray(Image.fromarray(band).resize((size, size), Image.Resampling.BILINEAR))
+    found = np.asarray(to_finest(band, size=size, resize="bilinear"), np.float32)
+    np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6)
+
+
+@given(value=st.integers(0, 65535), edge=st.integers(1, 8), size=st.integers(8, 16))
+def test_bilinear_keeps_type_and_flat_fields(value: int, edge: int, size: int) -> None:
+    """Weights add up to one: a flat field stays what it is, to the last digital number."""
+    band = np.full((edge, edge), value, np.uint16)
+    found = to_finest(band, size=size, resize="bilinear")
+    assert found.dtype == np.uint16
+    assert (found == value).all()

@@ -1,0 +1,133 @@
+"""A folder of GeoTIFFs without STAC: an item for each file, made from its header."""
+
+import json
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+import shapely
+from obstore import exceptions as obx
+
+from chipmill.errors import CatalogError, ChipmillError, SceneError
+from chipmill.io.raster import BandLabel, Raster, open_raster
+from chipmill.io.store import SCHEMES, Store
+from chipmill.model.footprint import outline
+
+log = logging.getLogger(__name__)
+
+DATETIME_FROM = "chipmill:datetime_from"
+"""Property of an item that says where its time is from: `tag`, `name` or `modified`."""
+_SUFFIXES = (".tif", ".tiff")
+_COMMON = {"red", "green", "blue", "nir"}
+_DATE = re.compile(
+    r"(?<!\d)((?:19|20)\d\d)[-_]?(0[1-9]|1[0-2])[-_]?(0[1-9]|[12]\d|3[01])"
+    r"(?:[-_]?[T ][-_]?([01]\d|2[0-3])[-_:]?([0-5]\d)[-_:]?([0-5]\d))?(?!\d)"
+)
+"""A date in a file's name, with a time behind it or none."""
+
+
+def is_folder(url: str) -> bool:
+    """Tell whether a URL names a folder: a local one, or a prefix of a bucket with a slash."""
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        return Path(unquote(parts.path)).is_dir()
+    return parts.scheme in SCHEMES and url.endswith("/")
+
+
+def folder_items(url: str) -> Iterator[dict[str, Any]]:
+    """Make a STAC 1.1.0 item of each GeoTIFF below a folder, in the order of their names.
+
+    The id is the path below the folder without its ending. The time is that of the file's tag, else
+    a date in its name, else when the file was last written; the property `chipmill:datetime_from`
+    says which. A file that cannot be placed on earth is left out with a warning.
+
+    Raises:
+        CatalogError: There is no GeoTIFF, or the folder cannot be listed.
+    """
+    store = Store.open(url)
+    found = sorted(_listed(store))
+    if not found:
+        raise CatalogError(
+            f"there is no GeoTIFF ({', '.join(_SUFFIXES)}) below {url}; name a folder that has "
+            "some, or the file of a catalogue"
+        )
+    stems = Counter(str(PurePosixPath(key).with_suffix("")) for key, _, _ in found)
+    for key, size, written in found:
+        stem = str(PurePosixPath(key).with_suffix(""))
+        try:
+            with open_raster(store, key) as raster:
+                yield _item(stem if stems[stem] == 1 else key, raster, written) | {
+                    "assets": {"image": _asset(f"{store.url}/{quote(key)}", raster, size)}
+                }
+        except SceneError as err:
+            log.warning("%s is left out: %s", key, err)
+
+
+def _listed(store: Store) -> Iterator[tuple[str, int, datetime]]:
+    """List the GeoTIFFs of a folder: key, bytes, when last written."""
+    try:
+        for page in store.objects.list():
+            for entry in page:
+                name = entry["path"].rpartition("/")[2]
+                if name.lower().endswith(_SUFFIXES) and not name.startswith("."):
+                    yield entry["path"], entry["size"], entry["last_modified"]
+    except (ChipmillError, OSError, obx.BaseError) as err:
+        raise CatalogError(f"the folder {store.url} cannot be listed ({err})") from err
+
+
+def _item(name: str, raster: Raster, written: datetime) -> dict[str, Any]:
+    shape, box = outline(raster.header.grid)
+    time, source = _time(raster.tag("TIFFTAG_DATETIME"), name, written)
+    return {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "stac_extensions": [],
+        "id": name,
+        "geometry": json.loads(shapely.to_geojson(shape)),
+        "bbox": list(box),
+        "properties": {
+            "datetime": time.isoformat().replace("+00:00", "Z"),
+            DATETIME_FROM: source,
+        },
+        "links": [],
+    }
+
+
+def _time(tag: str | None, name: str, written: datetime) -> tuple[datetime, str]:
+    for text, source in ((tag or "", "tag"), (name, "name")):
+        # TIFF writes 2023:08:15 10:20:30; a zone is not said, so it is taken for UTC.
+        for found in _DATE.finditer(re.sub(r"^(\d{4}):(\d\d):(\d\d)", r"\1-\2-\3", text)):
+            try:
+                return datetime(*(int(part or 0) for part in found.groups()), tzinfo=UTC), source
+            except ValueError:  # the 31st of a month that has 30
+                continue
+    return written.astimezone(UTC), "modified"
+
+
+def _asset(href: str, raster: Raster, size: int) -> dict[str, Any]:
+    bands = [_band(label, number) for number, label in enumerate(raster.labels(), start=1)]
+    return {
+        "href": href,
+        "type": "image/tiff; application=geotiff",
+        "roles": ["data"],
+        "file:size": size,
+        "bands": bands,
+    }
+
+
+def _band(label: BandLabel, number: int) -> dict[str, Any]:
+    name = "alpha" if label.colour == "alpha" else label.name or f"b{number}"
+    said: dict[str, Any] = {"name": name, "raster:scale": label.scale}
+    said["raster:offset"] = label.offset
+    if label.colour in _COMMON:
+        said["eo:common_name"] = label.colour
+    if label.wavelength:
+        said["eo:center_wavelength"] = label.wavelength
+    if label.fwhm:
+        said["eo:full_width_half_max"] = label.fwhm
+    return said

@@ -1,0 +1,305 @@
+"""The blocks of a GeoTIFF: where they lie, read by ranges of bytes, each decoded once.
+
+GDAL reads pixels by windows and decodes a block for each of them; who goes through a whole file
+asks for the blocks themselves. What chipmill's own archives and most providers hold, lossless
+blocks, is decoded by imagecodecs; all other blocks by GDAL, which has the last word on what is
+damaged as well.
+"""
+
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import SEEK_CUR, SEEK_END, RawIOBase
+from itertools import islice
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from obstore import Bytes
+from tifffile import TiffFile, TiffPage
+
+from chipmill.errors import ChipmillError, SceneError
+from chipmill.io.raster import MAX_BLOCK, open_raster
+from chipmill.io.store import Store
+
+Pixels = NDArray[Any]
+
+BATCH = 4 * 2**20
+"""Bytes of blocks that are asked for at once; what one thread holds in memory."""
+BATCH_BLOCKS = 256
+GAP = 2**14
+"""Two ranges that are this near to each other are read as one."""
+_PAGE = 2**15
+"""Bytes of a remote header that are read at once: those of a COG are shorter as a rule."""
+_DIRECTORIES = 64
+"""So many are looked through for a mask; a file has two and some overviews."""
+_LOSSLESS = {1, 5, 8, 32773, 32946, 34925, 50000}
+"""Compressions of TIFF: none, LZW, DEFLATE (two numbers), PackBits, LZMA, ZSTD."""
+_MASK = 4
+"""NewSubfileType of a directory that is the mask of the picture (TIFF 6.0, tag 254)."""
+_ALPHA = {1, 2}
+"""Values of ExtraSamples that mean alpha (TIFF 6.0, tag 338)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spot:
+    """Where a block lies."""
+
+    number: int
+    top: int
+    left: int
+    """First row and column of the file."""
+    shape: tuple[int, int]
+    """Rows and columns of it that lie inside the file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One directory of a TIFF: the picture, or its mask."""
+
+    page: TiffPage
+    shape: tuple[int, int]
+    block: tuple[int, int]
+    """Rows and columns of a block."""
+    bands: int
+    dtype: np.dtype[Any]
+    starts: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    """Bytes of each block in the file, shape (planes, blocks); size 0: it is not there."""
+    is_mask: bool = False
+
+    def spots(self, bands: tuple[int, ...], *, reach: tuple[int, int]) -> list[Spot]:
+        """List the blocks that begin within `reach` (rows, columns), in the order of the file."""
+        height, width = self.block
+        across = -(-self.shape[1] // width)
+        found = [
+            Spot(
+                number=top // height * across + left // width,
+                top=top,
+                left=left,
+                shape=(min(height, self.shape[0] - top), min(width, self.shape[1] - left)),
+            )
+            for top in range(0, reach[0], height)
+            for left in range(0, reach[1], width)
+        ]
+        plane = self.places(bands)[0][0]
+        return sorted(found, key=lambda spot: int(self.starts[plane, spot.number]))
+
+    def places(self, bands: tuple[int, ...]) -> list[tuple[int, int]]:
+        """Give the plane of each band, and its place among the samples there."""
+        separate = len(self.starts) > 1
+        return [(band - 1, 0) if separate else (0, band - 1) for band in bands]
+
+    def is_there(self, spot: Spot, bands: tuple[int, ...]) -> bool:
+        """Tell whether the file holds the block of any of these bands."""
+        return any(self.sizes[plane, spot.number] for plane, _ in self.places(bands))
+
+    def batches(self, spots: Iterable[Spot], bands: tuple[int, ...]) -> Iterator[list[Spot]]:
+        """Put blocks together that are read at once."""
+        planes = list(dict(self.places(bands)))
+        batch: list[Spot] = []
+        size = 0
+        for spot in spots:
+            batch.append(spot)
+            size += int(self.sizes[planes, spot.number].sum())
+            if size >= BATCH or len(batch) >= BATCH_BLOCKS:
+                yield batch
+                batch, size = [], 0
+        if batch:
+            yield batch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tiff:
+    """A GeoTIFF of which the header is read."""
+
+    store: Store
+    key: str
+    size: int
+    """Bytes."""
+    image: Layer
+    mask: Layer | None
+    """Says which pixels of the picture are data, by other values than 0."""
+    alpha: int | None
+    """Position of the first alpha band, counted from 1."""
+    fill: float
+    """What GDAL reads where a block is not there: the header's nodata value, else 0."""
+
+    def read(
+        self, layer: Layer, batch: list[Spot], bands: tuple[int, ...]
+    ) -> Iterator[tuple[Spot, list[Pixels | None]]]:
+        """Read some blocks.
+
+        Args:
+            layer: The layer that they belong to.
+            batch: Where they lie.
+            bands: Positions of the bands, counted from 1.
+
+        Yields:
+            Each block with the pixels of its bands, of shape (y, x) each; None where the file holds
+            nothing for a band.
+
+        Raises:
+            SceneError: A block is damaged.
+            TransientError: The store did not answer.
+        """
+        if int(layer.page.compression) not in _LOSSLESS:
+            yield from self._by_gdal(layer, batch, bands)
+            return
+        places = layer.places(bands)
+        planes = list(dict(places))
+        wanted = [(plane, spot.number) for spot in batch for plane in planes]
+        there = [segment for segment in wanted if layer.sizes[segment]]
+        starts = [int(layer.starts[segment]) for segment in there]
+        ends = [int(layer.starts[segment] + layer.sizes[segment]) for segment in there]
+        if max(ends, default=0) > self.size:
+            raise SceneError(
+                f"{self.store.href(self.key)} is damaged: it has {self.size} bytes and blocks that "
+                f"end at {max(ends)}; copy the scene again or drop it"
+            )
+        data = dict(zip(there, self.store.ranges(self.key, starts, ends, gap=GAP), strict=True))
+        for spot in batch:
+            segments = {plane: data.get((plane, spot.number)) for plane in planes}
+            try:
+                decoded = {
+                    plane: None if part is None else _decode(layer, part, spot, plane)
+                    for plane, part in segments.items()
+                }
+            except Exception:  # noqa: BLE001  # a codec raises what it likes; GDAL says what is wrong
+                yield from self._by_gdal(layer, [spot], bands)
+                continue
+            parts = [(decoded[plane], sample) for plane, sample in places]
+            yield spot, [None if part is None else part[..., sample] for part, sample in parts]
+
+    def _by_gdal(
+        self, layer: Layer, batch: list[Spot], bands: tuple[int, ...]
+    ) -> Iterator[tuple[Spot, list[Pixels | None]]]:
+        with open_raster(self.store, self.key) as raster:
+            for spot in batch:
+                if not layer.is_there(spot, bands):
+                    yield spot, [None] * len(bands)
+                    continue
+                window = (spot.top, spot.left, *spot.shape)
+                if layer.is_mask:
+                    yield spot, [raster.valid(*window)]
+                else:
+                    yield spot, list(raster.window(*window, bands=bands))
+
+
+def open_tiff(store: Store, key: str) -> Tiff:
+    """Read the header of a GeoTIFF.
+
+    Raises:
+        SceneError: It is no TIFF, or declares more than is sane.
+        MissingError: There is nothing at this key.
+        TransientError: The store did not answer.
+    """
+    where = store.href(key)
+    try:
+        with _file(store, key) as file, TiffFile(file) as tiff:
+            pages = cast("list[TiffPage]", list(islice(tiff.pages, _DIRECTORIES)))
+            image = _layer(pages[0], where)
+            masks = (page for page in pages[1:] if int(page.subfiletype) == _MASK)
+            mask = next((page for page in masks if page.shape[:2] == image.shape), None)
+            return Tiff(
+                store=store,
+                key=key,
+                size=file.seek(0, SEEK_END),
+                image=image,
+                mask=_layer(mask, where, is_mask=True) if mask else None,
+                alpha=_alpha(pages[0]),
+                fill=float(pages[0].nodata),
+            )
+    except ChipmillError:
+        raise
+    except Exception as err:  # a parser of hostile bytes raises what it likes
+        raise SceneError(f"{where} is not a raster that can be used ({err})") from err
+
+
+def _layer(page: TiffPage, where: str, *, is_mask: bool = False) -> Layer:
+    height, width = page.imagelength, page.imagewidth
+    block = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, width)
+    block = min(block[0], height) if not page.is_tiled else block[0], block[1]
+    planes = page.samplesperpixel if page.planarconfig == 2 else 1  # noqa: PLR2004  # TIFF 6.0, tag 284
+    number = -(-height // block[0]) * -(-width // block[1])
+    if block[0] * block[1] > MAX_BLOCK or page.dtype is None:
+        raise SceneError(f"{where} has blocks of {block[0]} x {block[1]} px, which are not read")
+    if int(page.compression) in _LOSSLESS:
+        _ = page.decode  # made once, before several threads ask for it
+    return Layer(
+        page=page,
+        shape=(height, width),
+        block=block,
+        bands=page.samplesperpixel,
+        dtype=page.dtype,
+        starts=np.array(page.dataoffsets, np.int64).reshape(planes, number),
+        sizes=np.array(page.databytecounts, np.int64).reshape(planes, number),
+        is_mask=is_mask,
+    )
+
+
+def _alpha(page: TiffPage) -> int | None:
+    extra = [int(kind) for kind in page.extrasamples]
+    first = page.samplesperpixel - len(extra) + 1
+    return next((first + place for place, kind in enumerate(extra) if kind in _ALPHA), None)
+
+
+def _decode(layer: Layer, data: Bytes, spot: Spot, plane: int) -> Pixels:
+    """Decode one block: shape (y, x, samples)."""
+    index = plane * layer.starts.shape[1] + spot.number
+    pixels, _, _ = layer.page.decode(cast("bytes", data), index)
+    if pixels is None:
+        raise SceneError("a block without pixels")
+    return pixels[0, : spot.shape[0], : spot.shape[1]]
+
+
+@contextmanager
+def _file(store: Store, key: str) -> Generator[BinaryIO]:
+    path = store.local_path(key)
+    if path and path.is_file():
+        with path.open("rb") as file:
+            yield file
+    else:
+        yield cast("BinaryIO", _Remote(store, key))
+
+
+class _Remote(RawIOBase):
+    """A file of which pages are read once, when they are needed."""
+
+    def __init__(self, store: Store, key: str) -> None:
+        """Open an object of a store, which may be missing."""
+        self._store, self._key = store, key
+        first, self._size = store.beginning(key, _PAGE)
+        self._pages = {0: first}
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        self._at = {SEEK_CUR: self._at, SEEK_END: self._size}.get(whence, 0) + offset
+        return self._at
+
+    def readinto(self, buffer: memoryview, /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        end = min(self._at + len(buffer), self._size)
+        if end <= self._at:
+            return 0
+        pages = range(self._at // _PAGE, -(-end // _PAGE))
+        missing = [page for page in pages if page not in self._pages]
+        starts = [page * _PAGE for page in missing]
+        ends = [min(start + _PAGE, self._size) for start in starts]
+        if missing:
+            read = self._store.ranges(self._key, starts, ends, gap=GAP)
+            self._pages |= zip(missing, map(bytes, read), strict=True)
+        data = b"".join(self._pages[page] for page in pages)
+        first = self._at - pages[0] * _PAGE
+        found = data[first : first + end - self._at]
+        buffer[: len(found)] = found
+        self._at += len(found)
+        return len(found)

@@ -1,0 +1,111 @@
+"""The areas of a filter: which boxes may touch them, which polygons do."""
+
+import json
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import shapely
+from numpy.typing import NDArray
+
+from chipmill.errors import RequestError
+
+OPERATORS = ("s_intersects", "s_disjoint", "s_within")
+_MOST_BOXES = 16
+"""Parts of an area that are asked for by a box each; of more parts, one box holds all."""
+_CORNERS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Area:
+    """A part of the earth in longitude and latitude, and how chips must lie to it."""
+
+    shape: shapely.Geometry
+    whole: bool
+    """Whether all of a chip must lie in it, or any of it."""
+
+    def touches(self) -> "pc.Expression":
+        """Make the condition that a chip's box touches a box of the area."""
+        parts = shapely.get_parts(self.shape)
+        shapes = parts if len(parts) <= _MOST_BOXES else np.array([self.shape])
+        boxes = [_box_touches(*box) for box in shapely.bounds(shapes).tolist()]
+        return reduce(lambda one, other: one | other, boxes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AreaTest:
+    """The exact test, on the polygons of some chips."""
+
+    geometry: "pa.ChunkedArray[Any]"
+    """WKB, shape (chips,)."""
+
+    def holds(self, area: Area) -> NDArray[np.bool_]:
+        """Tell which chips lie as the area asks, shape (chips,)."""
+        chips = shapely.from_wkb(self.geometry.to_numpy())
+        shapely.prepare(area.shape)
+        if area.whole:
+            return np.asarray(shapely.covers(area.shape, chips), np.bool_)
+        return np.asarray(shapely.intersects(area.shape, chips), np.bool_)
+
+
+def is_area(node: dict[str, Any]) -> bool:
+    """Say whether a condition is one on an area."""
+    return node.get("op") in OPERATORS
+
+
+def area_of(node: dict[str, Any]) -> Area:
+    """Read the area of a condition; `s_disjoint` is read as the intersection that it denies.
+
+    Raises:
+        RequestError: It compares something else than the chip's geometry with an area.
+    """
+    args = cast("list[Any]", node.get("args", []))
+    places = [arg for arg in args if arg != {"property": "geometry"}]
+    if len(args) != len(("geometry", "area")) or len(places) != 1:
+        raise RequestError(
+            f"the filter's {node['op']} needs the column geometry and one area; write it like "
+            f"{node['op']}(geometry, BBOX(5, 47, 15, 55))"
+        )
+    return Area(shape=_shape(places[0]), whole=node["op"] == "s_within")
+
+
+def _shape(place: object) -> shapely.Geometry:
+    """Build an area of GeoJSON or of a box; a box with west > east crosses the antimeridian."""
+    said = cast("dict[str, Any]", place) if isinstance(place, dict) else {}
+    try:
+        if "bbox" in said:
+            return _box(said["bbox"])
+        found = shapely.from_geojson(json.dumps(said))
+    except (shapely.errors.ShapelyError, ValueError, TypeError):
+        found = None
+    if found is None or found.is_empty or not found.is_valid:
+        raise RequestError(
+            f"the filter's area {place!r:.60} is none; give BBOX(west, south, east, north) or "
+            "a POLYGON whose sides do not cross"
+        )
+    return found
+
+
+def _box(sides: list[float]) -> shapely.Geometry:
+    if len(sides) != _CORNERS or not sides[1] <= sides[3]:
+        raise ValueError
+    west, south, east, north = sides
+    if west <= east:
+        return shapely.box(west, south, east, north)
+    return shapely.MultiPolygon(
+        [shapely.box(west, south, 180, north), shapely.box(-180, south, east, north)]
+    )
+
+
+def _box_touches(west: float, south: float, east: float, north: float) -> "pc.Expression":
+    """Make the condition that a chip's box touches a box that does not cross the antimeridian."""
+    left, low, right, high = (
+        cast("Any", pc.field)("bbox", side) for side in ("xmin", "ymin", "xmax", "ymax")
+    )
+    # A chip's box with xmin > xmax crosses the antimeridian.
+    beside = (left <= east) & (right >= west)
+    across = (left > right) & ((left <= east) | (right >= west))
+    return (low <= north) & (high >= south) & (beside | across)

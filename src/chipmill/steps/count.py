@@ -1,0 +1,219 @@
+"""count: cloud and nodata of every chip of a scene, wherever its files lie.
+
+Each file is gone through once, in batches of blocks that several threads take side by side. What
+tells nodata in a file of data, cheapest first: a mask of the file's own; else its alpha band, and
+the nodata value; else nothing, and then no pixel is read. A block that the file does not hold is
+nodata.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chipmill.errors import SceneError
+from chipmill.io.place import Place
+from chipmill.io.tiff import Layer, Spot, Tiff, open_tiff
+from chipmill.model.archived import ArchivedFile, ArchivedScene
+from chipmill.model.count import Judge, Tally, Windows, nodata_judge
+from chipmill.model.grid import ChipGrid
+from chipmill.model.judge import judge
+from chipmill.model.quality import QualityRule
+
+AT_ONCE = 8
+"""Batches of a scene that are read and decoded side by side."""
+MOST_STRANGE = 0.5
+"""Share of pixels that a quality rule cannot be meant for, above which a band is another one."""
+_Job = tuple[ArchivedFile, tuple[int, ...]]
+"""A file, and the positions of its bands."""
+_SAMPLE = 8
+"""Every eighth pixel of a row and a column tells what a band is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shares:
+    """Cloud and nodata of the chips of a scene: shape (rows, cols), in [0, 1]."""
+
+    cloud: NDArray[np.float32]
+    nodata: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pass:
+    """One layer of one file, which is gone through once."""
+
+    tiff: Tiff
+    layer: Layer
+    bands: tuple[int, ...]
+    tells: Judge | None
+    """None: no pixel can be nodata, only blocks that are not there."""
+    fills: tuple[float, ...]
+    """What stands for the pixels of each band where the file does not hold a block."""
+    tally: Tally
+    rule: QualityRule | None = None
+    """Of a quality band."""
+    sampled: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])
+    """Shares of strange pixels, and of how many."""
+
+    def batches(self) -> list[list[Spot]]:
+        """List what is to be read; blocks that belong to no chip are not."""
+        spots = self.layer.spots(self.bands, reach=self.tally.reach)
+        if self.tells is not None:
+            return list(self.layer.batches(spots, self.bands))
+        for spot in spots:
+            if not self.layer.is_there(spot, self.bands):
+                self.tally.add_whole(spot.shape, top=spot.top, left=spot.left)
+        return []
+
+    def count(self, batch: list[Spot]) -> None:
+        """Read a batch and count its pixels."""
+        if self.tells is None:
+            return
+        for spot, found in self.tiff.read(self.layer, batch, self.bands):
+            pixels = tuple(
+                np.full(spot.shape, fill, self.layer.dtype) if band is None else band
+                for band, fill in zip(found, self.fills, strict=True)
+            )
+            self.tally.add(pixels, self.tells, top=spot.top, left=spot.left)
+            if self.rule:
+                sample = pixels[0][::_SAMPLE, ::_SAMPLE]
+                self.sampled.append((self.rule.strange(sample) * sample.size, sample.size))
+
+
+def count_chips(
+    scene: ArchivedScene,
+    chips: ChipGrid,
+    *,
+    rule: QualityRule | None,
+    alpha: bool,
+    place: Callable[[str], Place],
+) -> Shares:
+    """Count in the quality band and in every data file, in the file's own pixels.
+
+    Args:
+        scene: The scene; its files are found by their keys.
+        chips: The chips of its finest grid.
+        rule: How the quality band is read; None: there is none.
+        alpha: Whether an alpha band masks the others.
+        place: Gives the place of a key.
+
+    Returns:
+        Cloud of the quality band, and nodata of the file that has most of it.
+
+    Raises:
+        SceneError: A file is damaged or does not align, or the quality band is another one.
+        TransientError: A store did not answer.
+    """
+
+    def opened(job: _Job) -> _Pass:
+        file, bands = job
+        windows = Windows.of(chips, grid=file.grid, where=f"{file.key} and the finest band")
+        tiff = _checked(open_tiff(*place(file.key)), file, bands)
+        if file is scene.quality and rule:
+            return _judging(tiff, windows, rule)
+        return _emptiness(tiff, file, bands, windows, alpha=alpha)
+
+    jobs = _data_files(scene)
+    if rule and scene.quality:
+        jobs.append((scene.quality, (1,)))
+    passes = _gone_through(jobs, opened)
+    if not rule:
+        return Shares(cloud=np.zeros((chips.rows, chips.cols), np.float32), nodata=_worst(passes))
+    quality = passes[-1]
+    _refuse_another_band(quality)
+    empty, either = quality.tally.chips()
+    return Shares(cloud=quality.tally.share(either - empty), nodata=_worst(passes))
+
+
+def _gone_through(jobs: list[_Job], opened: Callable[[_Job], _Pass]) -> list[_Pass]:
+    """Open all files and take all their batches, several side by side."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        try:
+            passes = list(pool.map(opened, jobs))
+            work = [(each, batch) for each in passes for batch in each.batches()]
+            deque(pool.map(_count, work), maxlen=0)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # a damaged scene is not gone through to its end
+            raise
+    return passes
+
+
+def _count(work: tuple[_Pass, list[Spot]]) -> None:
+    work[0].count(work[1])
+
+
+def _worst(passes: list[_Pass]) -> NDArray[np.float32]:
+    """Give the nodata of the file that has most of it, chip by chip."""
+    return np.max([each.tally.share(each.tally.chips()[0]) for each in passes], axis=0)
+
+
+def _data_files(scene: ArchivedScene) -> list[_Job]:
+    """List the files of the data bands, each once, with the positions of its bands."""
+    by_key = sorted(scene.bands, key=lambda band: band.file.key)
+    return [
+        (bands[0].file, tuple(sorted({band.index for band in bands})))
+        for bands in (list(group) for _, group in groupby(by_key, lambda band: band.file.key))
+    ]
+
+
+def _checked(tiff: Tiff, file: ArchivedFile, bands: tuple[int, ...]) -> Tiff:
+    """Refuse a file that is not the one that its item describes."""
+    if tiff.image.shape != (file.grid.height, file.grid.width) or tiff.image.bands < max(bands):
+        raise SceneError(
+            f"{file.key} has {tiff.image.bands} bands of {tiff.image.shape[0]} x "
+            f"{tiff.image.shape[1]} px, not band {max(bands)} of {file.grid.height} x "
+            f"{file.grid.width} px as its item says; rewrite the scene"
+        )
+    return tiff
+
+
+def _judging(tiff: Tiff, windows: Windows, rule: QualityRule) -> _Pass:
+    return _Pass(
+        tiff=tiff,
+        layer=tiff.image,
+        bands=(1,),
+        tells=judge(rule, tiff.image.dtype),
+        fills=(tiff.fill,),
+        tally=Tally(windows, masks=2),
+        rule=rule,
+    )
+
+
+def _emptiness(
+    tiff: Tiff, file: ArchivedFile, bands: tuple[int, ...], windows: Windows, *, alpha: bool
+) -> _Pass:
+    """Find the cheapest way to tell the nodata pixels of a file of data."""
+    tally = Tally(windows, masks=1)
+    if tiff.mask:
+        return _Pass(tiff=tiff, layer=tiff.mask, bands=(1,), tells=_zero, fills=(0,), tally=tally)
+    tells = nodata_judge(file.nodata, tiff.image.dtype)
+    fills = (0 if file.nodata is None or tells is None else file.nodata,) * len(bands)
+    if alpha and tiff.alpha and tiff.alpha not in bands:
+        bands, fills, tells = (*bands, tiff.alpha), (*fills, 0), _alpha_or(tells)
+    return _Pass(tiff=tiff, layer=tiff.image, bands=bands, tells=tells, fills=fills, tally=tally)
+
+
+def _zero(bands: tuple[NDArray[Any], ...]) -> tuple[NDArray[np.bool_]]:
+    return (np.equal(bands[0], 0),)
+
+
+def _alpha_or(tells: Judge | None) -> Judge:
+    """Tell where the last band, an alpha band, is 0, or where the others are nodata."""
+    if tells is None:
+        return lambda bands: _zero(bands[-1:])
+    return lambda bands: (_zero(bands[-1:])[0] | tells(bands[:-1])[0],)
+
+
+def _refuse_another_band(quality: _Pass) -> None:
+    """Refuse a quality band that the rule cannot be meant for."""
+    strange = sum(share for share, _ in quality.sampled) / sum(of for _, of in quality.sampled)
+    if quality.rule and strange > MOST_STRANGE:
+        raise SceneError(
+            f"{strange:.0%} of the pixels of {quality.tiff.key} have none of "
+            f"{', '.join(quality.rule.always)}: it is another quality band; drop the scene"
+        )

@@ -19,6 +19,7 @@ from chipmill.formats import layout
 from chipmill.formats.archived_item import read_archived
 from chipmill.io.store import Store
 from chipmill.model.ingest_request import IngestRequest
+from chipmill.model.radiometry import OffsetChoice
 from chipmill.model.scene import SceneRef
 from chipmill.steps.copy import copy_assets
 from chipmill.steps.rewrite import rewrite_item
@@ -29,6 +30,7 @@ StacErrors = Callable[[dict[str, Any]], list[str]]
 Ingest = Callable[[IngestRequest, Store], list[SceneRef]]
 group = pytest.mark.xdist_group("ingested")
 
+EVIDENCE: OffsetChoice = "from evidence"
 S2 = "sentinel-2-l2a"
 ITEMS = {
     "S2A_29RKH_20200219_0_L2A": S2,
@@ -131,6 +133,77 @@ def test_an_applied_offset_is_not_applied_twice(ingested: Store) -> None:
     landsat = item_of(ingested, "LC08_L2SP_005009_20150710_20200908_02_T2")
     bands = [band for asset in landsat["assets"].values() for band in asset.get("bands", ())]
     assert {(band["raster:scale"], band["raster:offset"]) for band in bands} == {(2.75e-05, -0.2)}
+
+
+@group
+def test_the_evidence_of_the_offset_is_kept(ingested: Store) -> None:
+    """Real scenes: a desert before baseline 04.00, where pixels tell nothing, and two after it."""
+    desert = item_of(ingested, "S2A_29RKH_20200219_0_L2A")["properties"]["chipmill:offset"]
+    assert (desert["verdict"], desert["decided_by"]) == ("applied", "baseline")
+    assert (desert["pixels"], min(desert["darkest"].values())) == ("cannot tell", 1989)
+    for name in ("S2A_33TWM_20230815_0_L2A", "S2A_33TWM_20230818_0_L2A"):
+        properties = item_of(ingested, name)["properties"]
+        found = properties["chipmill:offset"]
+        assert (found["verdict"], found["decided_by"]) == ("applied", "pixels")
+        assert (found["baseline"], found["flag"], found["item_offset"]) == ("05.09", True, -0.1)
+        said = "the item states the offset -0.1, but it is applied"
+        assert said in properties["chipmill:findings"]
+
+
+def rewrite_drawn(
+    draw: Draw, folder: Path, archive: Store, *, added: int, offset: OffsetChoice, **said: object
+) -> dict[str, Any]:
+    """Bring the red band of a real scene, with a number added, into an archive."""
+    source = Path(__file__).parents[2] / "demo/scenes/sentinel-2-l2a/S2A_33TWM_20230818_0_L2A"
+    with rasterio.open(source / "B04.tif", driver="JP2OpenJPEG") as file:
+        red = file.read(1)
+    red[red > 0] += added
+    layers = {"red": (red, 120.0, 0.0), "scl": (np.full(red.shape, 4, np.uint8), 120.0, None)}
+    path = draw(folder, layers, properties={"s2:processing_baseline": "05.09", **said})
+    (scene,) = search_scenes(IngestRequest(sensor=S2, catalog=str(path)), archive)
+    copy_assets(scene, archive, bands=("red",))
+    return json.loads(archive.get(rewrite_item(scene, archive, bands=("red",), offset=offset)))
+
+
+def test_the_pixels_of_a_real_scene_tell_their_offset(
+    tmp_path: Path, archive: Store, draw: Draw
+) -> None:
+    """The same scene as two catalogues deliver it: without the offset and with it."""
+    for added, verdict, offset in ((0, "applied", 0.0), (1000, "not applied", -0.1)):
+        item = rewrite_drawn(draw, tmp_path / str(added), archive, added=added, offset=EVIDENCE)
+        found = item["properties"]["chipmill:offset"]
+        assert (found["verdict"], found["decided_by"]) == (verdict, "pixels")
+        assert item["assets"]["red"]["bands"][0]["raster:offset"] == pytest.approx(offset)
+        assert item["properties"]["processing:version"] == "05.09"
+
+
+def test_a_contradiction_is_refused_unless_the_user_decides(
+    tmp_path: Path, archive: Store, draw: Draw
+) -> None:
+    """The flag says subtracted, the pixels lie just above 1000: one of them is wrong."""
+    flag = {"earthsearch:boa_offset_applied": True}
+    with pytest.raises(
+        SceneError, match=r"cannot be told .* baseline 05.09, flag True.*red 11\d\d"
+    ):
+        rewrite_drawn(draw, tmp_path / "a", archive, added=1000, offset=EVIDENCE, **flag)
+    item = rewrite_drawn(draw, tmp_path / "b", archive, added=1000, offset="not applied", **flag)
+    assert item["properties"]["chipmill:offset"]["decided_by"] == "request"
+    assert item["assets"]["red"]["bands"][0]["raster:offset"] == pytest.approx(-0.1)
+    said = "the item's flag of an applied offset is True, but it is not applied"
+    assert said in item["properties"]["chipmill:findings"]
+
+
+def test_a_file_of_another_place_is_refused(tmp_path: Path, archive: Store, draw: Draw) -> None:
+    """An item that names the files of another tile: its pixels are good, and of elsewhere."""
+    pixels = np.ones((40, 40), np.uint16)
+    path = draw(tmp_path, {"red": (pixels, 10.0, 0.0), "scl": (pixels, 10.0, None)})
+    document = json.loads(path.read_text())
+    document["bbox"] = [-15.1, 46.0, -15.0, 46.1]
+    path.write_text(json.dumps(document))
+    (scene,) = search_scenes(IngestRequest(sensor=S2, catalog=str(path)), archive)
+    copy_assets(scene, archive, bands=("red",))
+    with pytest.raises(SceneError, match=r"drawn has the bbox .* elsewhere.*drop the scene"):
+        rewrite_item(scene, archive, bands=("red",))
 
 
 @pytest.mark.parametrize("kind", ["archive", "s3_archive"])

@@ -10,7 +10,7 @@ flag, and both the flag and the offset that items state have been wrong
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,19 @@ class OffsetEvidence:
     """What the pixels alone say."""
     darkest: Mapping[str, int] = field(default_factory=dict[str, int])
     """By band: the digital number that a hundredth of the valid pixels do not exceed."""
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> Self:
+        """Read what `to_json` gave."""
+        return cls(
+            verdict=said["verdict"],
+            decided_by=said["decided_by"],
+            baseline=said["baseline"],
+            flag=said["flag"],
+            stated=said["item_offset"],
+            pixels=said["pixels"],
+            darkest=said["darkest"],
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Give the form in which items keep it."""

@@ -45,7 +45,7 @@ def offset_evidence(
     return judge(
         rule,
         properties,
-        stated=_stated(choice),
+        stated=stated_offset(choice),
         darkest={name: number for name, number in found.items() if number is not None},
         asked=asked,
     )
@@ -67,11 +67,7 @@ def refuse_unknown(evidence: OffsetEvidence, *, where: str) -> None:
     )
 
 
-def _is_long(band: Band, rule: OffsetRule) -> bool:
-    return any(each.wavelength >= rule.from_wavelength for each in band.spectral.values())
-
-
-def _stated(choice: Choice) -> float | None:
+def stated_offset(choice: Choice) -> float | None:
     """Give the offset that the item states for the first band that has one."""
     said = (
         source.asset.bands[source.index - 1].offset
@@ -79,6 +75,10 @@ def _stated(choice: Choice) -> float | None:
         if source.index <= len(source.asset.bands)
     )
     return next((offset for offset in said if offset is not None), None)
+
+
+def _is_long(band: Band, rule: OffsetRule) -> bool:
+    return any(each.wavelength >= rule.from_wavelength for each in band.spectral.values())
 
 
 def _darkest(source: BandSource, key: str, archive: Store) -> int | None:

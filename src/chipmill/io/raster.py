@@ -39,9 +39,6 @@ MAX_PIXELS = 40_000**2
 MAX_BLOCK = 8192**2
 """Larger scenes and blocks are refused: 66 KB can declare one block of 2 GB."""
 
-FEWEST_SAMPLED = 2**20
-"""Pixels that a sample has at least, where the file has them."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
@@ -129,30 +126,6 @@ class Raster:
             yield
         except RasterioIOError as err:
             raise SceneError(f"{self._where} is damaged in rows {first} to {last} ({err})") from err
-
-    def sample(self, band: int, *, most: int = 16) -> Generator[NDArray[Any]]:
-        """Read some blocks of a band, evenly over the file, one after the other.
-
-        Args:
-            band: Its position, counted from 1.
-            most: How many blocks, as long as they hold a million pixels together; of smaller ones
-                as many as do.
-
-        Yields:
-            The pixels of a block, shape (y, x), in the file's dtype; never of an overview.
-
-        Raises:
-            SceneError: A block is damaged.
-        """
-        windows = [window for _, window in self._dataset.block_windows(band)]
-        height, width = self._dataset.block_shapes[band - 1]
-        wanted = max(most, -(-FEWEST_SAMPLED // (height * width)))
-        step = max(1, len(windows) / wanted)
-        for number in range(min(wanted, len(windows))):
-            try:
-                yield self._dataset.read(band, window=windows[int(number * step)])
-            except RasterioIOError as err:
-                raise SceneError(f"{self._where} is damaged in a block ({err})") from err
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from chipmill.model.quality import Flag, QualityRule
 from chipmill.model.scene import BBox
 
 CHIP_SIZES = (128, 256, 512)
@@ -90,3 +91,17 @@ class Inspection:
     """Default bands of the sensor that the scene has no file of."""
     problem: str | None
     """Why the scene would be quarantined, as far as can be told."""
+
+
+def places(rule: QualityRule, names: tuple[str, ...]) -> dict[str, str]:
+    """Say where in the pixels of a quality band its flags are."""
+    return {name: _place(rule.flags[name]) for name in names}
+
+
+def _place(flag: Flag) -> str:
+    values = ", ".join(str(each) for each in flag.values)
+    if flag.width is None:
+        return f"value {values}"
+    if flag.width == 1:
+        return f"bit {flag.first}"
+    return f"bits {flag.first} to {flag.first + flag.width - 1}: {values}"

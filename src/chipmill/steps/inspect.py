@@ -27,8 +27,9 @@ from chipmill.model.inspection import (
     SeenChips,
     SeenFile,
     SeenQuality,
+    places,
 )
-from chipmill.model.quality import Flag, QualityRule, told_by
+from chipmill.model.quality import told_by
 from chipmill.model.radiometry import OffsetEvidence, judge
 from chipmill.model.scene import Asset, Scene
 from chipmill.model.sensor import Sensor
@@ -241,20 +242,7 @@ def _quality(seen: _Seen) -> SeenQuality | None:
     rule, differing = told_by(rule, asset.quality)
     return SeenQuality(
         asset=asset.key,
-        nodata=_places(rule, rule.nodata),
-        cloud=_places(rule, rule.cloud),
+        nodata=places(rule, rule.nodata),
+        cloud=places(rule, rule.cloud),
         differing=tuple(differing),
     )
-
-
-def _places(rule: QualityRule, names: tuple[str, ...]) -> dict[str, str]:
-    return {name: _place(rule.flags[name]) for name in names}
-
-
-def _place(flag: Flag) -> str:
-    values = ", ".join(str(each) for each in flag.values)
-    if flag.width is None:
-        return f"value {values}"
-    if flag.width == 1:
-        return f"bit {flag.first}"
-    return f"bits {flag.first} to {flag.first + flag.width - 1}: {values}"

@@ -1,16 +1,23 @@
 """Judge whether a producer's offset is in the copied pixels: of the files, not of what is said."""
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
 import numpy as np
 from numpy.typing import NDArray
 
 from chipmill.errors import SceneError
 from chipmill.formats.grid_reading import Json
-from chipmill.io.raster import open_raster
-from chipmill.io.store import Store
+from chipmill.io.raster import Raster
 from chipmill.model.choice import BandSource, Choice
+from chipmill.model.grid import Grid
 from chipmill.model.radiometry import OffsetChoice, OffsetEvidence, OffsetRule, darkest, judge
 from chipmill.model.sensor import Band
 
+Opened = Callable[[str], AbstractContextManager[Raster]]
+TILE = 512
+TILES = 16
+"""Of each band so many tiles of so many pixels a side: four million pixels, 3 % of a whole one."""
 _VALUES = 2**16
 """Digital numbers of 16 bits; an offset is added to no others."""
 
@@ -20,28 +27,26 @@ def offset_evidence(
     properties: Json,
     *,
     choice: Choice,
-    keys: dict[str, str],
-    archive: Store,
+    opened: Opened,
     asked: OffsetChoice,
 ) -> OffsetEvidence:
     """Look at the darkest pixels of the copied files and at what the item says.
 
-    Reads some blocks of each band of long wavelength, at full resolution: an average of pixels, as
-    overviews have it, is no dark pixel. Memory holds one block and a histogram.
+    Reads some tiles of each band of long wavelength, at full resolution: an average of pixels, as
+    overviews have it, is no dark pixel. Memory holds one tile and a histogram.
 
     Args:
         rule: The producer's offset.
         properties: Of the provider's item.
         choice: The assets that were copied.
-        keys: Where they are in the archive, by the key of the asset.
-        archive: Where the files are.
+        opened: Opens the file of an asset by its key.
         asked: What the user decided.
 
     Raises:
         SceneError: A file is damaged.
     """
     looked_at = [source for source in choice.bands if _is_long(source.band, rule)]
-    found = {s.band.name: _darkest(s, keys[s.asset.key], archive) for s in looked_at}
+    found = {s.band.name: _darkest(s, opened) for s in looked_at}
     return judge(
         rule,
         properties,
@@ -81,18 +86,28 @@ def _is_long(band: Band, rule: OffsetRule) -> bool:
     return any(each.wavelength >= rule.from_wavelength for each in band.spectral.values())
 
 
-def _darkest(source: BandSource, key: str, archive: Store) -> int | None:
+def _darkest(source: BandSource, opened: Opened) -> int | None:
     counts = np.zeros(_VALUES, np.int64)
-    with open_raster(archive, key) as raster:
+    with opened(source.asset.key) as raster:
         if raster.header.dtype not in ("uint8", "uint16"):
             return None
         empty = raster.header.nodata
-        for block in raster.sample(source.index):
-            counts += _histogram(block)
+        for tile in _tiles(raster.header.grid):
+            counts += _histogram(raster.window(*tile, bands=(source.index,)))
     counts[0] = 0  # Sentinel-2 has 0 for nodata whatever the header names
     if empty is not None and 0 <= empty < _VALUES:
         counts[int(empty)] = 0
     return darkest(counts)
+
+
+def _tiles(grid: Grid) -> Iterator[tuple[int, int, int, int]]:
+    """Give the tiles that are read: top, left, height, width; evenly over the file."""
+    rows, cols = -(-grid.height // TILE), -(-grid.width // TILE)
+    count = min(TILES, rows * cols)
+    for number in range(count):
+        row, col = divmod(number * rows * cols // count, cols)
+        top, left = row * TILE, col * TILE
+        yield top, left, min(TILE, grid.height - top), min(TILE, grid.width - left)
 
 
 def _histogram(pixels: NDArray[np.integer]) -> NDArray[np.int64]:

@@ -53,15 +53,14 @@ def rewrite_item(
         SceneError: An asset is not copied, is no raster that can be used, lies elsewhere than the
             item or does not align with the others; or the offset of its pixels cannot be told.
     """
-    kind = sensor(scene.collection)
     item = json.loads(archive.get(layout.source_item_key(scene.collection, scene.item)))
-    copied = _copied(scene, item, kind, bands=bands, archive=archive, offset=offset)
+    copied = _copied(scene, item, bands=bands, archive=archive, offset=offset)
     written = write_item(copied, version=version("chipmill"))
     if findings := written["properties"].get("chipmill:findings"):
         log.warning("%s: its files differ from its item and win: %s", scene, "; ".join(findings))
     collection = layout.collection_key(scene.collection)
     if archive.size(collection) is None:
-        archive.put(collection, json.dumps(write_collection(kind), indent=1).encode())
+        archive.put(collection, json.dumps(write_collection(copied.sensor), indent=1).encode())
     key = layout.item_key(scene.collection, scene.item)
     archive.put(key, json.dumps(written, indent=1, allow_nan=False).encode())
     return key
@@ -70,14 +69,13 @@ def rewrite_item(
 def _copied(
     scene: SceneRef,
     item: Json,
-    kind: Sensor,
     *,
     bands: tuple[str, ...],
     archive: Store,
     offset: OffsetChoice,
 ) -> CopiedScene:
     """Gather what the item is made of, and refuse what cannot be one scene."""
-    parsed = read_item(item)
+    kind, parsed = sensor(scene.collection), read_item(item)
     choice = choose(parsed, kind, bands=bands)
     records = _records(scene, archive)
     files = {
@@ -94,8 +92,7 @@ def _copied(
             kind.offset_rule,
             cast("Json", item.get("properties") or {}),
             choice=choice,
-            keys={key: file.record.key for key, file in files.items()},
-            archive=archive,
+            opened=lambda key: open_raster(archive, files[key].record.key),
             asked=offset,
         )
         refuse_unknown(evidence, where=str(scene))

@@ -25,7 +25,10 @@ def _archive() -> Store:
 )
 def search_scenes(request: IngestRequest) -> list[Shard]:
     """Find the scenes of a request and divide them into shards."""
-    found = search.search_scenes(request, _archive())
+    settings = Settings.load()
+    found = search.search_scenes(
+        request, _archive(), at_once=settings.searches_at_once, rate=settings.search_rate
+    )
     return into_shards(found, size=request.shard_size)
 
 

@@ -68,6 +68,21 @@ class Settings(BaseSettings):
     copies_at_once: int = Field(default=8, ge=1, le=256)
     """Assets of one task that are copied side by side."""
 
+    searches_at_once: int = Field(default=8, ge=1, le=64)
+    """Tiles of one request that are searched side by side."""
+
+    search_rate: float = Field(default=10, gt=0, le=1000)
+    """HTTP requests a second that one search sends to catalogues at most."""
+
+    throughput: ByteSize | None = None
+    """Bytes a second that copying reaches here, for `chipmill ingest --dry-run`; measured on a
+    sample where it is not set."""
+
+    @property
+    def has_prefect(self) -> bool:
+        """Whether somebody said where Prefect's API is."""
+        return "prefect_api" in self.model_fields_set
+
     @classmethod
     def load(cls) -> Self:
         """Read the environment.

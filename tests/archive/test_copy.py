@@ -117,7 +117,9 @@ def point(server: Provider, href: Callable[[str], str], **fields: str) -> None:
 
 def searched(server: Provider, archive: Store) -> SceneRef:
     """Find the served scene."""
-    request = IngestRequest(sensor=S2, catalog=f"{server.url}/drawn.json", bands=BANDS)
+    request = IngestRequest(
+        sensor=S2, catalog=f"{server.url}/drawn.json", bands=BANDS, refresh=True
+    )
     (scene,) = search_scenes(request, archive)
     return scene
 

@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Any, cast
 from urllib.parse import urlencode, urljoin, urlsplit
 
@@ -76,8 +77,10 @@ class Api:
             TransientError: It does not answer, after several tries.
         """
         boxes = sides(query.bbox) if query.bbox else [None]
+        items = self._told_once(query, boxes, page)
+        first = list(islice(items, 1))  # with the first page comes what the API refuses
         sort = "sort" not in self._offers or len(boxes) > 1
-        return matching(self._told_once(query, boxes, page), query, sort=sort)
+        return matching(chain(first, items), query, sort=sort)
 
     def _told_once(self, query: Query, boxes: Sequence[Any], page: int) -> Iterator[Item]:
         # Not every server reads west > east as a box across the antimeridian: ask for its sides.

@@ -1,13 +1,20 @@
-"""Read the Parquet tables of an archive: the named columns only, by ranges."""
+"""Parquet tables: read those of an archive by ranges, write items as stac-geoparquet."""
 
-from collections.abc import Sequence
+import logging
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import stac_geoparquet.arrow
 from pyarrow import parquet
 
 from chipmill.errors import StoreError
 from chipmill.io.store import Store
+
+log = logging.getLogger(__name__)
 
 
 def read_columns(
@@ -31,3 +38,16 @@ def read_columns(
         except (pa.ArrowInvalid, pa.ArrowKeyError) as err:
             raise StoreError(f"{store.href(key)} is not the table it should be ({err})") from err
     return pa.concat_tables(tables).unify_dictionaries()
+
+
+def stac_geoparquet_file(items: Iterable[Mapping[str, Any]]) -> bytes | None:
+    """Write items as stac-geoparquet; None where their fields contradict one another."""
+    try:
+        table = stac_geoparquet.arrow.parse_stac_items_to_arrow([dict(item) for item in items])
+        with tempfile.TemporaryDirectory(prefix="chipmill-") as folder:
+            path = Path(folder, "items.parquet")  # the library writes to paths only
+            stac_geoparquet.arrow.to_parquet(table, path, compression="zstd")
+            return path.read_bytes()
+    except (pa.ArrowException, ValueError, TypeError, KeyError) as err:
+        log.warning("these items do not fit into one stac-geoparquet file: %s", err)
+        return None

@@ -103,13 +103,19 @@ class IngestRequest(BaseModel):
         title="Chip size (px)",
         description="Edge of a chip in pixels of the scene's finest grid.",
     )
-    shard_size: int = Field(
-        default=1,
+    cloud_classes: tuple[str, ...] = Field(
+        default=(),
+        title="Cloud classes",
+        description="Flags of the quality band that count as cloud, such as cloud_shadow; empty: "
+        "those of the sensor. `chipmill sensors` lists them.",
+    )
+    shard_size: int | None = Field(
+        default=None,
         ge=1,
         le=10_000,
         title="Scenes per task run",
-        description="1 shows each scene as a task run of its own; use some hundred for thousands "
-        "of scenes.",
+        description="1 shows each scene as a task run of its own. Empty: 1 for up to 50 scenes, "
+        "else as many as make some hundred task runs a step.",
     )
 
     @field_validator("bbox")

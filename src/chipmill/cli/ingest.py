@@ -36,8 +36,8 @@ def ingest(
     ] = False,
 ) -> None:
     """Bring scenes into the archive: by Prefect where PREFECT_API_URL is set, else here."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    logging.getLogger("chipmill").setLevel(logging.INFO)
     asked, settings = _read(request), Settings.load()
     if dry_run:
         _say(_estimated(asked, settings))

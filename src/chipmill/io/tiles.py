@@ -95,15 +95,16 @@ def _check_names(file: str, tiles: Sequence[Tile]) -> None:
 
 
 def _frame(file: str, documents: Documents) -> geopandas.GeoDataFrame:
-    path = urlsplit(file).path if "://" in file else file
-    data = cast("Any", BytesIO(documents.read(_url(file))))
+    remote = "://" in file
+    if not remote and not Path(file).expanduser().exists():
+        raise RequestError(f"there is no file {file}; name a file of tiles")
+    place = cast("Any", BytesIO(documents.read(file)) if remote else Path(file).expanduser())
+    path = urlsplit(file).path if remote else file
     try:
         if path.endswith((".parquet", ".geoparquet")):
-            frame = geopandas.read_parquet(data)
-        elif path.endswith((".shp", ".gpkg", ".fgb", ".zip")) and "://" not in file:
-            frame = geopandas.read_file(file)
+            frame = geopandas.read_parquet(place)
         else:
-            frame = geopandas.read_file(data)
+            frame = geopandas.read_file(place)
         if not hasattr(frame, "geometry") or frame.geometry.isna().all():
             raise RequestError(f"{file} has no geometries; name a file of polygons")
         if frame.crs is None:

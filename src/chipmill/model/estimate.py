@@ -9,9 +9,11 @@ from chipmill.model.scene import BBox
 
 PART = 8 * 2**20
 """Bytes of one part of a multipart write, as the archive writes them."""
-_DOCUMENTS = 5
+_DOCUMENTS = 4
 """Objects of a scene beside its assets: the catalogue's document, the record, the item, the part of
-the index; and its share of lists and snapshots, counted as one."""
+the index."""
+_LISTS = 9
+"""Objects of an ingest: four of the scene list, four of the snapshot, the collection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +110,8 @@ def total(scenes: list[SceneNeed], sample: dict[str, float]) -> Need:
         unknown=len(silent) - len(guessed),
         fast=sum(scene.chips * scene.chip_bytes for scene in scenes),
         largest_scene=max((scene.chips * scene.chip_bytes for scene in scenes), default=0),
-        objects=assets + _DOCUMENTS * len(scenes),
+        objects=assets + _DOCUMENTS * len(scenes) + _LISTS,
         # The record of a scene is written after each asset.
-        writes=2 * assets + _DOCUMENTS * len(scenes) + sum(size // PART for size in sizes),
+        writes=2 * assets + _DOCUMENTS * len(scenes) + _LISTS + sum(size // PART for size in sizes),
         reads=assets,
     )

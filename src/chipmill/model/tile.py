@@ -14,7 +14,7 @@ from chipmill.model.acquisition import WHOLE_AREA
 class TileFile(BaseModel):
     """A file of tiles: each row is searched by itself."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Tiles of a file")
 
     file: str | None = Field(
         default=None,

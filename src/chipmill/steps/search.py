@@ -73,8 +73,10 @@ def search_scenes(
         TransientError: It does not answer, after several tries.
     """
     kind = sensor(request.sensor)
-    for name in request.bands:
-        kind.band(name)
+    if kind.bands:
+        kind.wanted(request.bands)
+    if kind.quality:
+        kind.quality.counting(request.cloud_classes)
     with Documents(rate=rate) as documents:
         tiles = find_tiles(request, documents)
         parts = search_parts(request, tiles, kind.collections)

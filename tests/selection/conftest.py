@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -108,6 +108,19 @@ def recorded() -> Callable[[str], Any]:
     """Give a function that reads a recorded document."""
     folder = Path(__file__).parents[1] / "data"
     return lambda name: json.loads((folder / name).read_text())
+
+
+@pytest.fixture(scope="session")
+def items_of(recorded: Callable[[str], Any]) -> Callable[[str], list[Json]]:
+    """Give a function that reads the items of a recorded document, whatever holds them."""
+
+    def read(name: str) -> list[Json]:
+        document = recorded(name)
+        if isinstance(document, list):
+            return cast("list[Json]", document)
+        return cast("list[Json]", document.get("features", [document]))
+
+    return read
 
 
 @pytest.fixture(scope="session")

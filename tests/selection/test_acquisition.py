@@ -11,6 +11,7 @@ from chipmill.model.acquisition import acquisition, newest
 
 Recorded = Callable[[str], Any]
 Json = dict[str, Any]
+Items = Callable[[str], list[Json]]
 
 
 def told(items: list[Json]) -> tuple[set[str], dict[str, str]]:
@@ -27,7 +28,7 @@ def changed(item: Json, name: str, **properties: object) -> Json:
     return other
 
 
-def test_what_catalogues_list_apart_stays_apart(recorded: Recorded) -> None:
+def test_what_catalogues_list_apart_stays_apart(items_of: Items) -> None:
     """Ten dates of a tile, a strip of tiles, four paths and rows, photographs of one moment."""
     for name in (
         "earth-search-13TDE",
@@ -36,8 +37,7 @@ def test_what_catalogues_list_apart_stays_apart(recorded: Recorded) -> None:
         "planetary-computer-landsat",
         "planetary-computer-naip-page-1",
     ):
-        document = recorded(f"stac/{name}.json")
-        items = document if isinstance(document, list) else document["features"]
+        items = items_of(f"stac/{name}.json")
         assert told(items) == ({item["id"] for item in items}, {}), name
 
 
@@ -108,12 +108,10 @@ def test_two_pieces_of_a_tile_are_no_versions(recorded: Recorded) -> None:
     ],
 )
 def test_the_tile_of_a_scene_is_told_from_each_form(
-    name: str, code: str | None, recorded: Recorded
+    name: str, code: str | None, items_of: Items
 ) -> None:
     """The grid extension is young; older items say the same in other fields."""
-    document = recorded(name)
-    item = document[0] if isinstance(document, list) else document.get("features", [document])[0]
-    assert grid_of(item) == code
+    assert grid_of(items_of(name)[0]) == code
 
 
 def test_a_satellite_names_its_acquisitions_alone(recorded: Recorded) -> None:

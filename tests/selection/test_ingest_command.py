@@ -1,8 +1,11 @@
+# pyright: reportUnknownVariableType=false
+# rasterio ships no types.
 """`chipmill ingest`: a request in, and what it took or would take out."""
 
 import json
 import subprocess
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +114,7 @@ def test_where_prefect_is_it_starts_the_flow(run: Run, naip: Path, prefect_api: 
     environment = {"PREFECT_API_URL": prefect_api}
     with httpx.Client(base_url=prefect_api, timeout=30) as client:
         flow = client.post("/flows/", json={"name": "ingest"}).json()["id"]
-        if client.get("/deployments/name/ingest/ingest").status_code == httpx.codes.NOT_FOUND:
+        if client.get("/deployments/name/ingest/ingest").status_code == HTTPStatus.NOT_FOUND:
             refused = run("--request", str(naip), environment=environment)
             assert refused.returncode == 1
             assert "Prefect has no deployment ingest/ingest; deploy with" in refused.stderr

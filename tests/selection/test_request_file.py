@@ -70,6 +70,12 @@ def test_the_examples_of_the_documentation_are_requests() -> None:
         read_request(example.split("```")[0], where="docs/selection.md")
 
 
+def test_a_form_that_sends_every_field_is_fine() -> None:
+    """The UI, the API and a dump of a request fill in what people left out."""
+    request = IngestRequest(sensor="naip", catalog="x.json")
+    assert IngestRequest.model_validate(request.model_dump(mode="json")) == request
+
+
 def test_geojson_may_be_written_as_yaml() -> None:
     """The form of the UI shows text; a file of YAML should not need quotes and braces."""
     text = "geometry: {type: Polygon, coordinates: [[[0, 0], [1, 0], [1, 1], [0, 0]]]}"

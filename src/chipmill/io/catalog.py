@@ -18,7 +18,8 @@ from chipmill.io.catalog_files import (
     line_items,
     static_items,
 )
-from chipmill.io.catalog_query import Item, Query, matching
+from chipmill.io.catalog_listed import Listed
+from chipmill.io.catalog_query import Item, Query
 from chipmill.io.documents import Documents, parsed
 
 __all__ = ["Catalog", "Item", "Query", "find_items", "open_catalog"]
@@ -89,5 +90,4 @@ def _url(catalog: str) -> str:
 
 
 def _listed(url: str, items: Iterator[Item]) -> Catalog:
-    read = list(items)
-    return Catalog(url=url, find=partial(matching, read), tells_changes=False)
+    return Catalog(url=url, find=Listed(items).find, tells_changes=False)

@@ -50,7 +50,8 @@ class Policy(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.keep == "everything" and self.model_fields_set & {"count", "every"}:
+        # Not by the fields that were set: a form sends all of them.
+        if self.keep == "everything" and (self.count, self.every) != (1, "period"):
             raise ValueError(
                 "count and every have no meaning when everything is kept; keep least_cloudy or "
                 "latest, or leave them out"

@@ -47,7 +47,8 @@ class TileFile(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> "TileFile":
-        if self.file is None and self.model_fields_set - {"file"}:
+        others = (self.column, self.stratum, self.per_stratum, self.names_are_grid_codes)
+        if not self.file and any(others):
             raise ValueError("the tiles have no file; name one or leave the tiles out")
         if (self.stratum is None) != (self.per_stratum is None):
             raise ValueError("stratum and per_stratum belong together; give both or neither")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import cast
 
+import numpy as np
 import shapely
 from shapely import MultiPolygon, Polygon, STRtree, box
 from shapely.errors import GEOSException
@@ -18,7 +19,8 @@ class Listed:
     def __init__(self, items: Iterable[Item]) -> None:
         """Read all items."""
         self._items = list(items)
-        self._tree = STRtree([_outline(item) for item in self._items])
+        outlines = np.array([_outline(item) for item in self._items], dtype=np.object_)
+        self._tree = STRtree(outlines)
 
     def find(self, query: Query) -> Iterator[Item]:
         """Find items, in the order of the list.

@@ -4,6 +4,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from chipmill.io.store import Store
+from chipmill.model.access import Access, is_local
 from chipmill.model.ingest_request import IngestRequest
 from chipmill.model.scene import SceneRef
 from chipmill.settings import Settings
@@ -13,7 +14,8 @@ from tasks.policy import DELAYS, RETRIES, transient
 
 
 def _archive() -> Store:
-    return Store.open(Settings.load().archive)
+    settings = Settings.load()
+    return Store.open(settings.archive, patience=settings.patience)
 
 
 @task(
@@ -32,10 +34,13 @@ def search_scenes(request: IngestRequest) -> list[Shard]:
 @task(name="copy", task_run_name="copy {shard}", cache_policy=NO_CACHE, tags=["archive-write"])
 def copy_scenes(shard: Shard, request: IngestRequest) -> Shard:
     """Copy the chosen assets of each scene."""
-    archive, at_once = _archive(), Settings.load().copies_at_once
+    archive, settings = _archive(), Settings.load()
+    access = Access.of(settings, local=is_local(request.catalog))
 
     def work(scene: SceneRef) -> dict[str, int]:
-        done = copy.copy_assets(scene, archive, bands=request.bands, at_once=at_once)
+        done = copy.copy_assets(
+            scene, archive, bands=request.bands, at_once=settings.copies_at_once, access=access
+        )
         return {"copied": done.copied, "skipped": done.skipped, "bytes": done.size}
 
     return each_scene(shard, work, step="copy", archive=archive)

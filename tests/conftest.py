@@ -61,6 +61,15 @@ def scenes() -> Path:
     return Path(__file__).parents[1] / "demo" / "scenes"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _loopback() -> Iterator[None]:
+    """Allow what the tests have on this machine: providers on loopback, and files."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("CHIPMILL_PRIVATE_HOSTS", "127.0.0.1, localhost")
+        environment.setenv("CHIPMILL_LOCAL_SOURCES", "true")
+        yield
+
+
 @pytest.fixture
 def archive(tmp_path: Path) -> Store:
     """Give an empty archive in a directory."""

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chipmill.errors import SceneError
-from chipmill.formats.item_reading import read_item, without_signature
+from chipmill.formats.item_reading import read_item
 from chipmill.formats.multihash import decode_multihash
+from chipmill.formats.signature import without_signature
 from chipmill.model.choice import choose
 from chipmill.model.scene import Scene
 from chipmill.sensors import sensor

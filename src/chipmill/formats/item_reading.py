@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import zip_longest
 from typing import Any, cast
-from urllib.parse import urlsplit, urlunsplit
 
 from chipmill.errors import SceneError
 from chipmill.formats.pack import middle
@@ -22,8 +21,6 @@ _NANOMETRES = 100
 """A wavelength above it is not in micrometres: the longest thermal band lies below 20."""
 CLASSIFICATION = ("classification:bitfields", "classification:classes")
 """Fields of an asset that say what the values of a quality band mean."""
-SIGNATURES = ("sig=", "X-Amz-", "Signature=", "token=")
-"""Marks of a signed query string; signatures are secrets and are never kept."""
 
 
 _BROKEN = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
@@ -72,14 +69,6 @@ def _read(item: Json) -> Scene:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def without_signature(href: str) -> str:
-    """Drop a signed query string from an href; other queries stay."""
-    parts = urlsplit(href)
-    if any(mark in parts.query for mark in SIGNATURES):
-        return urlunsplit(parts._replace(query=""))
-    return href
 
 
 def parse_time(name: str, text: object) -> datetime:

@@ -10,9 +10,10 @@ from datetime import datetime
 from typing import Any, cast
 
 from chipmill.formats import layout
-from chipmill.formats.item_reading import Json, parse_time, without_signature
-from chipmill.formats.multihash import encode_sha256
+from chipmill.formats.item_reading import Json, parse_time
+from chipmill.formats.multihash import encode_multihash
 from chipmill.formats.provenance import AssetRecord
+from chipmill.formats.signature import without_signature
 from chipmill.model.choice import BandSource, Choice
 from chipmill.model.grid import Grid
 from chipmill.model.scene import Asset, Scene
@@ -176,7 +177,7 @@ def _asset(copied: CopiedScene, asset: Asset) -> dict[str, Any]:
         "proj:transform": list(file.grid.transform),
         **_crs(file.grid),
         "file:size": file.record.size,
-        "file:checksum": encode_sha256(file.record.sha256),
+        "file:checksum": encode_multihash(file.record.checksum),
         "data_type": file.dtype,
         "raster:spatial_resolution": file.resolution,
         "alternate": {"source": {"href": without_signature(asset.href)}},

@@ -29,9 +29,14 @@ def source_item_key(collection: str, item: str) -> str:
     return f"provenance/items/{segment(collection)}/{segment(item)}.json"
 
 
-def provenance_key(collection: str, item: str) -> str:
-    """Key of the record of a scene's copied assets."""
-    return f"provenance/assets/{segment(collection)}/{segment(item)}.json"
+def provenance_prefix(collection: str, item: str) -> str:
+    """Prefix of the records of a scene's copied assets."""
+    return f"provenance/assets/{segment(collection)}/{segment(item)}/"
+
+
+def provenance_key(collection: str, item: str, asset: str) -> str:
+    """Key of the record of a copied asset."""
+    return f"{provenance_prefix(collection, item)}{segment(asset)}.json"
 
 
 def asset_key(collection: str, item: str, asset: str) -> str:

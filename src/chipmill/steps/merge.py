@@ -22,9 +22,11 @@ from chipmill.formats.chip_index import (
     read_part,
     scene_row,
 )
-from chipmill.formats.provenance import AssetRecord, decode_record
+from chipmill.formats.provenance import PROVENANCE, AssetRecord
 from chipmill.formats.snapshot import Snapshot, decode_snapshot, snapshot_name
+from chipmill.io.records import read_records
 from chipmill.io.store import PART_BYTES, Store
+from chipmill.model.scene import SceneRef
 
 log = logging.getLogger(__name__)
 
@@ -145,8 +147,8 @@ def _provenance(archive: Store, scenes: list[IndexedScene]) -> pa.Table:
     """List every asset of the snapshot: one row an asset."""
 
     def records(scene: IndexedScene) -> list[AssetRecord]:
-        key = layout.provenance_key(scene.collection, scene.item)
-        return list(decode_record(archive.get(key), where=archive.href(key)).assets.values())
+        ref = SceneRef(collection=scene.collection, item=scene.item)
+        return list(read_records(ref, archive).values())
 
     with ThreadPoolExecutor(READS_AT_ONCE) as pool:
         rows = [
@@ -154,7 +156,7 @@ def _provenance(archive: Store, scenes: list[IndexedScene]) -> pa.Table:
             for scene, found in zip(scenes, pool.map(records, scenes), strict=True)
             for record in found
         ]
-    return pa.Table.from_pylist(rows)
+    return pa.Table.from_pylist(rows, schema=PROVENANCE)
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -9,8 +9,9 @@ from chipmill.errors import SceneError
 from chipmill.formats import layout
 from chipmill.formats.item_reading import read_item
 from chipmill.formats.item_writing import CopiedFile, CopiedScene, write_collection, write_item
-from chipmill.formats.provenance import AssetRecord, decode_record
+from chipmill.formats.provenance import AssetRecord
 from chipmill.io.raster import open_raster
+from chipmill.io.records import read_records
 from chipmill.io.store import Store
 from chipmill.model.choice import Choice, choose
 from chipmill.model.footprint import pixel_metres
@@ -33,7 +34,7 @@ def rewrite_item(scene: SceneRef, archive: Store, *, bands: tuple[str, ...] = ()
     item = json.loads(archive.get(layout.source_item_key(scene.collection, scene.item)))
     parsed = read_item(item)
     choice = choose(parsed, kind, bands=bands)
-    records = _records(scene, archive)
+    records = read_records(scene, archive, assets=[asset.key for asset in choice.assets])
     latitude = (parsed.bbox[1] + parsed.bbox[3]) / 2
     files = {
         asset.key: _file(records, asset.key, archive, default=kind.nodata, latitude=latitude)
@@ -61,11 +62,6 @@ def _check(scene: SceneRef, choice: Choice, files: Mapping[str, CopiedFile]) -> 
                 f"band {source.band.name!r} of {scene} should be number {source.index} of asset "
                 f"{source.asset.key!r}, which has {count} bands; leave the band or the scene out"
             )
-
-
-def _records(scene: SceneRef, archive: Store) -> dict[str, AssetRecord]:
-    key = layout.provenance_key(scene.collection, scene.item)
-    return decode_record(archive.get(key), where=archive.href(key)).assets
 
 
 def _file(

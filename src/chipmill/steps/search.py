@@ -6,6 +6,7 @@ from itertools import islice
 
 from chipmill.errors import RequestError
 from chipmill.formats import layout
+from chipmill.formats.signature import unsigned
 from chipmill.io.catalog import Query, find_items
 from chipmill.io.store import Store
 from chipmill.model.ingest_request import IngestRequest
@@ -44,7 +45,7 @@ def search_scenes(request: IngestRequest, archive: Store) -> list[SceneRef]:
             "request"
         )
     for item_id, item in found.items():
-        archive.put(layout.source_item_key(kind.name, item_id), json.dumps(item).encode())
+        archive.put(layout.source_item_key(kind.name, item_id), json.dumps(unsigned(item)).encode())
     log.info("found %d %s scenes in %s", len(found), kind.name, request.catalog)
     return [SceneRef(collection=kind.name, item=item_id) for item_id in sorted(found)]
 

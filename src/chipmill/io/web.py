@@ -4,6 +4,7 @@ A name is resolved once, its addresses are checked, and the connection goes to t
 checked: no second answer of a name server can lead it elsewhere. Each redirect is checked anew.
 """
 
+import atexit
 import logging
 import socket
 import threading
@@ -108,7 +109,7 @@ def _client(access: Access) -> httpx.Client:
         access.check(str(request.url))
 
     logging.getLogger("httpx").addFilter(_Unsigned())
-    return httpx.Client(
+    client = httpx.Client(
         transport=_Guarded(access),
         follow_redirects=True,
         max_redirects=_REDIRECTS,
@@ -117,6 +118,8 @@ def _client(access: Access) -> httpx.Client:
         # A file that is packed for the way could be neither resumed nor measured.
         headers={"Accept-Encoding": "identity"},
     )
+    atexit.register(client.close)
+    return client
 
 
 class _Unsigned(logging.Filter):
@@ -139,6 +142,10 @@ class _Guarded(httpx.BaseTransport):
         self._tls = httpx.create_ssl_context()
         self._hosts: dict[str, httpx.HTTPTransport] = {}
         self._lock = threading.Lock()
+
+    def close(self) -> None:
+        for transport in self._hosts.values():
+            transport.close()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         signed = self._signer.sign(request.url)

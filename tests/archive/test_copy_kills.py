@@ -1,0 +1,148 @@
+"""An ingest that is killed at any moment goes on where it was, and ends in the same archive."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from pyarrow import parquet
+
+from chipmill.formats.provenance import decode_record
+from chipmill.io.store import Store
+from tests.archive.ranged_server import RangedServer, serving
+
+SCRIPT = Path(__file__).with_name("ingest_worker.py")
+KILLS = 50
+BANDS = "red,rededge1,nir08,swir16"
+SCENE = "S2A_29RKH_20200219_0_L2A"
+
+
+class Worker:
+    """A process that forks ingests, which can be killed."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        """Speak with a running worker."""
+        self._process = process
+
+    def ingest(self, archive: Store, *, kill_after: float | None = None) -> bool:
+        """Ingest; tells whether it came to its end before it was killed."""
+        pid = int(self._said(archive.url))
+        if kill_after is not None:
+            time.sleep(kill_after)
+            os.kill(pid, signal.SIGKILL)
+        status = int(self._said("reap"))
+        assert status in (0, signal.SIGKILL), "an ingest failed"
+        return status == 0
+
+    def _said(self, line: str) -> str:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline()
+
+
+@pytest.fixture
+def provider(scenes: Path) -> Iterator[RangedServer]:
+    """Serve the demo's Sentinel-2 scenes."""
+    with serving(scenes / "sentinel-2-l2a") as server:
+        yield server
+
+
+@pytest.fixture
+def worker(provider: RangedServer, tmp_path: Path) -> Iterator[Worker]:
+    """Start a worker on one scene whose files the provider serves."""
+    item = json.loads((provider.folder / f"{SCENE}.json").read_text())
+    for asset in item["assets"].values():
+        asset["href"] = f"{provider.url}/{asset['href']}"
+    catalog = tmp_path / "item.json"
+    catalog.write_text(json.dumps(item))
+    with _started(str(catalog)) as worker:
+        yield worker
+
+
+@contextmanager
+def _started(catalog: str) -> Iterator[Worker]:
+    command = [sys.executable, str(SCRIPT), catalog, "sentinel-2-l2a", BANDS]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin
+        yield Worker(process)
+        process.stdin.close()
+
+
+def content(archive: Store) -> dict[str, object]:
+    """Give what the archive holds: bytes, but for the times at which it was made.
+
+    A record says when its asset was copied and a snapshot when it was made; all else is compared.
+    """
+    found: dict[str, object] = {}
+    for key in archive.keys(""):
+        data: object = archive.get(key)
+        if key.startswith("provenance/assets/"):
+            data = decode_record(archive.get(key), where=key).model_dump(exclude={"copied"})
+        elif key.endswith("/snapshot.json"):
+            data = {k: v for k, v in json.loads(archive.get(key)).items() if k != "created"}
+        elif "/provenance/" in key:
+            data = parquet.read_table(archive.local_path(key)).drop_columns(["copied"]).to_pylist()
+        found[key] = data
+    return found
+
+
+def recorded(archive: Store) -> set[str]:
+    """Name the files at the provider that have a verified record."""
+    return {
+        decode_record(archive.get(key), where=key).source.rpartition("/")[2]
+        for key in archive.keys("provenance/assets/")
+    }
+
+
+def asked(provider: RangedServer) -> Counter[str]:
+    """Count what the provider was asked for, by the name of the file."""
+    return Counter({name.rpartition("/")[2]: n for name, n in provider.asked.items()})
+
+
+def test_kills_change_nothing(provider: RangedServer, worker: Worker, tmp_path: Path) -> None:
+    """Fifty kills at random moments: the archive of an undisturbed run, nothing fetched twice."""
+    place = tmp_path / "archive"
+    draw = random.Random(7)
+
+    def fresh(number: int) -> Store:
+        """Give an empty archive, always at the same place: items and index hold its URL."""
+        if place.exists():
+            place.rename(tmp_path / f"old-{number}")
+        return Store.open(place.as_uri())
+
+    quiet = fresh(0)
+    worker.ingest(quiet)  # the first one warms the caches of files
+    quiet, began = fresh(1), time.monotonic()
+    worker.ingest(quiet)
+    whole = time.monotonic() - began
+    wanted = content(quiet)
+    assert len([key for key in wanted if key.startswith("assets/")]) == 5
+    kills = archives = 0
+    while kills < KILLS:
+        archives += 1
+        archive = fresh(1 + archives)
+        ended = False
+        while not ended:
+            verified, before = recorded(archive), asked(provider)
+            moment = draw.uniform(0, 0.6 * whole) if kills < KILLS else None
+            ended = worker.ingest(archive, kill_after=moment)
+            kills += not ended
+            fetched = asked(provider) - before
+            assert not verified & fetched.keys(), "a verified file was fetched again"
+        assert content(archive) == wanted
+    assert archives > 3

@@ -4,7 +4,6 @@
 
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -16,6 +15,7 @@ from urllib3.exceptions import HTTPError
 
 from chipmill.errors import MissingError, StoreError, TransientError
 from chipmill.io.answer import PIECE_BYTES, Answer
+from chipmill.io.shared import shared
 from chipmill.model.access import Access
 from chipmill.settings import BucketSettings
 
@@ -168,7 +168,7 @@ def _client(href: str, access: Access) -> Any:  # noqa: ANN401
     return _made(given, access.patience)
 
 
-@cache
+@shared
 def _made(given: BucketSettings, patience: float) -> Any:  # noqa: ANN401
     session = boto3.Session()
     key, secret = given.access_key_id, given.secret_access_key

@@ -3,7 +3,8 @@
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from functools import cache
+
+from chipmill.io.shared import shared
 
 
 class Throttle:
@@ -29,7 +30,7 @@ class Throttle:
             return self._free - now
 
 
-@cache
+@shared
 def throttle(rate: int) -> Throttle:
     """Give this process's throttle of a rate: one for all copies."""
     return Throttle(rate)

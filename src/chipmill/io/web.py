@@ -12,14 +12,14 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import cache
 
 import httpx
 
 from chipmill.errors import MissingError, StoreError, TransientError
 from chipmill.formats.signature import said
 from chipmill.formats.stated import plain_etag
-from chipmill.io.answer import PIECE_BYTES, Answer
+from chipmill.io.answer import Answer
+from chipmill.io.shared import shared
 from chipmill.io.signing import Signer
 from chipmill.model.access import Access
 
@@ -60,8 +60,9 @@ def get(href: str, access: Access, *, start: int = 0, etag: str | None = None) -
 
 
 def _pieces(answer: httpx.Response, href: str, *, encoded: bool) -> Iterator[bytes]:
+    """Give the bytes as they come: of what is gathered first, a break would lose all."""
     with _translated(href):
-        yield from answer.iter_bytes(PIECE_BYTES) if encoded else answer.iter_raw(PIECE_BYTES)
+        yield from answer.iter_bytes() if encoded else answer.iter_raw()
 
 
 def _check(answer: httpx.Response, where: str, *, start: int) -> None:
@@ -103,7 +104,7 @@ def _translated(href: str) -> Generator[None]:
         raise TransientError(f"{said(href)} did not answer ({err or type(err).__name__})") from err
 
 
-@cache
+@shared
 def _client(access: Access) -> httpx.Client:
     def check(request: httpx.Request) -> None:
         access.check(str(request.url))

@@ -117,7 +117,8 @@ class Access:
 
     def _check_bucket(self, bucket: str) -> None:
         if not _BUCKET.fullmatch(bucket) or ".." in bucket:
-            raise StoreError(f"{bucket[:80]!r} is not the name of a bucket; drop the scene")
+            name = bucket.rpartition("@")[2][:80]  # before it there may be a password
+            raise StoreError(f"{name!r} is not the name of a bucket; drop the scene")
         if self.buckets and bucket not in self.buckets:
             raise StoreError(f"the bucket {bucket!r} is not among CHIPMILL_SOURCE_BUCKETS")
 

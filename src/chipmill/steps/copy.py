@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from importlib.metadata import version
 
 import stamina
@@ -18,6 +17,7 @@ from chipmill.formats.item_reading import read_item
 from chipmill.formats.provenance import AssetRecord
 from chipmill.formats.signature import said, without_signature
 from chipmill.io.records import read_records, write_record
+from chipmill.io.shared import shared
 from chipmill.io.source import again
 from chipmill.io.store import Store
 from chipmill.model.access import Access
@@ -99,7 +99,7 @@ def _is_there(asset: Asset, records: dict[str, AssetRecord], archive: Store) -> 
     )
 
 
-@cache
+@shared
 def _slots(at_once: int) -> threading.BoundedSemaphore:
     """Give this process's slots: tasks side by side share them, so memory stays bounded."""
     return threading.BoundedSemaphore(at_once)

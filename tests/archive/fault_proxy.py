@@ -52,6 +52,8 @@ class FaultProxy:
         self._share = share
         self._faults = faults
         self.happened: Counter[str] = Counter()
+        self.bodies = 0
+        """Bytes of all bodies, in both directions."""
         self.port = 0
 
     @property
@@ -79,7 +81,10 @@ class FaultProxy:
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError, ValueError):
+            # Cancelled is what remains open when the test ends.
+            with suppress(
+                ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, ValueError
+            ):
                 while await self._exchange(await _read(reader), writer):
                     pass
         finally:
@@ -100,6 +105,7 @@ class FaultProxy:
             request = Message(request.first, request.headers, self._flipped(request.body))
             fault = ""
         answer = await self._forward(request)
+        self.bodies += len(request.body) + len(answer.body)
         if fault == "lost":
             _reset(writer)
             return False

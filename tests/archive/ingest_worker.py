@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 
+from chipmill.errors import ChipmillError
 from chipmill.io.store import Store
 from chipmill.model.ingest_request import IngestRequest
 from chipmill.steps.copy import copy_assets
@@ -35,7 +36,7 @@ def main(catalog: str, sensor: str, bands: tuple[str, ...]) -> None:
         if child == 0:
             try:
                 ingest(line.strip(), catalog, sensor, bands)
-            except BaseException:
+            except ChipmillError:
                 traceback.print_exc()
                 os._exit(1)
             os._exit(0)

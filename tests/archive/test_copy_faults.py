@@ -150,7 +150,7 @@ def test_what_never_arrives_whole_is_quarantined(archive: Store, provider: Range
     """Every fetch flips a bit: the scene is left out with a sentence, and nothing stays."""
     with faults_before(provider.server_port, seed=6, share=1.0, faults=("flip",)) as proxy:
         scene = scene_of(provider, proxy.url, archive, 0)
-        with pytest.raises(SceneError, match="sha256 .* was promised; drop the scene"):
+        with pytest.raises(SceneError, match=r"sha256 .* was promised; drop the scene"):
             copy_assets(scene, archive, bands=("red",), access=ACCESS)
         assert proxy.faulty > 6
     assert list(archive.keys("assets")) == []

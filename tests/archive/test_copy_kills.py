@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -117,7 +117,7 @@ def asked(provider: RangedServer) -> Counter[str]:
 def test_kills_change_nothing(provider: RangedServer, worker: Worker, tmp_path: Path) -> None:
     """Fifty kills at random moments: the archive of an undisturbed run, nothing fetched twice."""
     place = tmp_path / "archive"
-    draw = random.Random(7)
+    draw = random.Random(7)  # noqa: S311  # moments, no secrets
 
     def fresh(number: int) -> Store:
         """Give an empty archive, always at the same place: items and index hold its URL."""

@@ -53,8 +53,7 @@ def kept(archive: Store, folder: Path, name: str, href: str, **fields: object) -
     item = json.loads((folder / "drawn.json").read_text())
     item["id"] = name
     for key, asset in item["assets"].items():
-        asset["href"] = href.format(key=key)
-        asset |= fields
+        asset.update({"href": href.format(key=key), **fields})
     archive.put(layout.source_item_key(S2, name), json.dumps(item).encode())
     return SceneRef(collection=S2, item=name)
 

@@ -96,21 +96,23 @@ def test_a_file_of_another_host_is_no_local_file() -> None:
     Access(files=True).check("file:///data/a.tif")
 
 
-secrets = st.sampled_from(
-    ["sig=SECRET", "SIG=SECRET", "X-Amz-Signature=SECRET", "x-amz-security-token=SECRET"]
-    + ["Signature=SECRET", "Key-Pair-Id=SECRET", "X-Goog-Signature=SECRET", "access_token=SECRET"]
-)
+marks = [f"{name}=SECRET" for name in ("sig", "SIG", "Signature", "Key-Pair-Id", "access_token")]
+marks += [f"{name}=SECRET" for name in ("X-Amz-Signature", "x-amz-security-token")]
+marks += ["X-Goog-Signature=SECRET"]
+secrets = st.sampled_from(marks)
 words = st.dictionaries(st.sampled_from(["v", "se", "sp", "date"]), st.text("xyz", min_size=1))
 
 
-@given(mark=secrets, others=words, place=st.integers(0, 3), user=st.booleans())
+@given(
+    mark=secrets, others=words, place=st.integers(0, 3), user=st.sampled_from(["", "me:SECRET@"])
+)
 def test_no_signature_stays_in_a_document(
-    mark: str, others: dict[str, str], place: int, user: bool
+    mark: str, others: dict[str, str], place: int, user: str
 ) -> None:
-    """Wherever in a catalogue's document it is: its archive is read by more people than its owner."""
+    """Wherever in a catalogue's document it is: more people read an archive than its owner."""
     query = [f"{key}={value}" for key, value in others.items()]
     query.insert(min(place, len(query)), mark)
-    href = f"https://{'me:SECRET@' * user}example.org/a.tif?{'&'.join(query)}"
+    href = f"https://{user}example.org/a.tif?{'&'.join(query)}"
     document = {"links": [{"href": href}], "assets": {"red": {"href": href, "alternate": [href]}}}
     assert "SECRET" not in str(unsigned(document))
     assert said(href) == without_signature(href) == "https://example.org/a.tif"

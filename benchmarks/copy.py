@@ -153,7 +153,7 @@ def keep_items(archive: Store, stated: Mapping[str, str]) -> None:
             "type": "Feature",
             "id": str(scene),
             "bbox": [15, 46, 16, 47],
-            "properties": {"datetime": "2024-06-01T10:00:00Z"},
+            "properties": {"datetime": "2024-06-01T10:00:00Z", "platform": "sentinel-2a"},
             "assets": assets,
         }
         archive.put(layout.source_item_key(S2, str(scene)), json.dumps(item).encode())

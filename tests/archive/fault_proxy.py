@@ -6,7 +6,7 @@ import socket
 import struct
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -52,6 +52,8 @@ class FaultProxy:
         self._share = share
         self._faults = faults
         self.happened: Counter[str] = Counter()
+        self.sent: Counter[bytes] = Counter()
+        """How many requests had each header."""
         self.bodies = 0
         """Bytes of all bodies, in both directions."""
         self.port = 0
@@ -92,6 +94,7 @@ class FaultProxy:
 
     async def _exchange(self, request: Message, writer: asyncio.StreamWriter) -> bool:
         """Do one exchange; tells whether the connection goes on."""
+        self.sent.update(list(request.headers))
         fault = self._fault()
         self.happened[fault] += 1
         if fault in _REASONS:
@@ -147,7 +150,7 @@ class FaultProxy:
 @contextmanager
 def faults_before(
     port: int, *, seed: int, share: float, faults: tuple[str, ...] = FAULTS
-) -> Iterator[FaultProxy]:
+) -> Generator[FaultProxy]:
     """Stand before a server of loopback until the block ends."""
     proxy = FaultProxy(port, seed=seed, share=share, faults=faults)
     started = threading.Event()

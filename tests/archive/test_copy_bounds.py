@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from chipmill.formats import layout
 from chipmill.io.records import read_records
@@ -18,6 +19,7 @@ from chipmill.model.scene import SceneRef
 from chipmill.steps.copy import Copied, copy_assets
 
 Draw = Callable[..., Path]
+Layer = tuple[NDArray[np.generic], float, float | None]
 S2 = "sentinel-2-l2a"
 SIZE = 600 * 2**20
 LIMIT = 300 * 2**20
@@ -38,7 +40,7 @@ print(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[
 def item(tmp_path: Path, draw: Draw, archive: Store) -> Path:
     """Draw a scene of two bands and keep its document."""
     pixels = np.random.default_rng(3).integers(1, 9000, (200, 200)).astype(np.uint16)
-    layers = {"red": (pixels, 10.0, 0.0), "nir08": (pixels + 1, 10.0, 0.0)}
+    layers: dict[str, Layer] = {"red": (pixels, 10.0, 0.0), "nir08": (pixels + 1, 10.0, 0.0)}
     layers["scl"] = (np.full((100, 100), 4, np.uint8), 20.0, None)
     path = draw(tmp_path / "provider", layers)
     found = json.loads(path.read_text())

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 import stamina
+from numpy.typing import NDArray
 
 from chipmill.errors import ChipmillError, SceneError
 from chipmill.formats import layout
@@ -22,6 +23,7 @@ from tests.archive.fault_proxy import FaultProxy, faults_before
 from tests.archive.ranged_server import RangedServer, serving
 
 Draw = Callable[..., Path]
+Layer = tuple[NDArray[np.generic], float, float | None]
 S2 = "sentinel-2-l2a"
 BANDS = ("red", "green", "blue")
 WANTED = 1000
@@ -39,7 +41,7 @@ def _hurry() -> Iterator[None]:
 def provider(tmp_path: Path, draw: Draw) -> Iterator[RangedServer]:
     """Serve the files of a scene of three bands, 6 to 60 KB each."""
     noise = np.random.default_rng(4)
-    layers = {
+    layers: dict[str, Layer] = {
         key: (noise.integers(1, 9000, (n * 50, 60)).astype(np.uint16), 10.0, 0.0)
         for n, key in enumerate(BANDS, 1)
     }

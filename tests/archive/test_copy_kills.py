@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def worker(provider: RangedServer, tmp_path: Path) -> Iterator[Worker]:
 
 
 @contextmanager
-def _started(catalog: str) -> Iterator[Worker]:
+def _started(catalog: str) -> Generator[Worker]:
     command = [sys.executable, str(SCRIPT), catalog, "sentinel-2-l2a", BANDS]
     with subprocess.Popen(
         command,
@@ -96,7 +97,9 @@ def content(archive: Store) -> dict[str, object]:
         elif key.endswith("/snapshot.json"):
             data = {k: v for k, v in json.loads(archive.get(key)).items() if k != "created"}
         elif "/provenance/" in key:
-            data = parquet.read_table(archive.local_path(key)).drop_columns(["copied"]).to_pylist()
+            data = (
+                parquet.read_table(BytesIO(archive.get(key))).drop_columns(["copied"]).to_pylist()
+            )
         found[key] = data
     return found
 

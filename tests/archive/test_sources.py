@@ -3,11 +3,13 @@
 import contextlib
 import json
 import logging
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
@@ -212,6 +214,26 @@ def test_a_redirect_leads_nowhere_that_is_not_allowed(
         assert not inside.asked
 
 
+def test_a_name_is_resolved_once(provider: RangedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name server of an attacker answers with a good address first and a bad one then."""
+    answers = ["127.0.0.1", "127.0.0.2", "127.0.0.2"]
+    resolve = socket.getaddrinfo
+
+    def rebinding(host: str, *rest: Any, **more: Any) -> Any:  # noqa: ANN401
+        return resolve(answers.pop(0) if host == "files.example.org" else host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    href = f"http://files.example.org:{provider.server_port}/drawn-red.tif"
+    with open_source(href, Access(private=("127.0.0.1",))) as source:
+        assert b"".join(source.pieces) == (provider.folder / "drawn-red.tif").read_bytes()
+    assert len(answers) == 2
+    with (
+        pytest.raises(StoreError, match=r"private address 127\.0\.0\.2"),
+        open_source(href, Access(private=("127.0.0.1",))),
+    ):
+        pass
+
+
 hostile = st.one_of(
     st.sampled_from(
         [
@@ -239,7 +261,7 @@ hostile = st.one_of(
 )
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(href=hostile, name=st.text(st.characters(codec="utf-8"), min_size=1, max_size=40))
 def test_hostile_items_reach_and_write_nothing(
     archive: Store, provider: RangedServer, href: str, name: str

@@ -25,7 +25,7 @@ from chipmill.io.store import SCHEMES, Store
 from chipmill.io.throttle import throttle
 from chipmill.model.access import OWN, Access
 
-RESUMES = 5
+RESUMES = 3
 """How often a file is taken up again where it broke."""
 
 Ask = Callable[[int], AbstractContextManager[Answer]]

@@ -11,7 +11,13 @@ from importlib.metadata import version
 
 import stamina
 
-from chipmill.errors import DamagedError, MissingError, SceneError, StoreError
+from chipmill.errors import (
+    DamagedError,
+    MissingError,
+    SceneError,
+    StoreError,
+    TransientError,
+)
 from chipmill.formats import layout
 from chipmill.formats.item_reading import read_item
 from chipmill.formats.provenance import AssetRecord
@@ -153,7 +159,7 @@ class _Copier:
         for place in better:
             try:
                 return place, self._from(place, asset, key)
-            except (StoreError, DamagedError) as err:
+            except (StoreError, TransientError) as err:
                 log.warning("%s: %s; the next place is tried", self.scene, err)
         try:
             return last, self._from(last, asset, key)
@@ -165,10 +171,8 @@ class _Copier:
         except DamagedError as err:
             raise SceneError(f"asset {asset.key!r} of {self.scene}: {err}") from err
 
+    @stamina.retry(on=again, attempts=TRIES, wait_initial=1, wait_max=30)
     def _from(self, place: Place, asset: Asset, key: str) -> Moved:
         log.debug("%s: %s is read since %s", self.scene, said(place.href), place.why)
-        for attempt in stamina.retry_context(on=again, attempts=TRIES, wait_initial=1, wait_max=30):
-            with attempt:
-                within = copy_within(asset, place, key, self.archive, self.access)
-                return within or fetch(asset, place, key, self.archive, self.access)
-        raise AssertionError  # stamina gives at least one attempt
+        within = copy_within(asset, place, key, self.archive, self.access)
+        return within or fetch(asset, place, key, self.archive, self.access)

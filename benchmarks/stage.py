@@ -14,7 +14,8 @@ from chipmill.model.plan_request import PlanRequest
 from chipmill.steps.index import index_chips
 from chipmill.steps.merge import merge_index
 from chipmill.steps.plan import make_plan
-from chipmill.steps.stage import register, stage_megabatch
+from chipmill.steps.prefetch import register
+from chipmill.steps.stage import stage_megabatch
 from chipmill.train import Batch, ChipDataset
 
 

@@ -16,9 +16,10 @@ from chipmill.steps.copy import copy_assets
 from chipmill.steps.index import index_chips
 from chipmill.steps.merge import merge_index
 from chipmill.steps.plan import make_plan
+from chipmill.steps.prefetch import register
 from chipmill.steps.rewrite import rewrite_item
 from chipmill.steps.search import search_scenes
-from chipmill.steps.stage import register, stage_megabatch
+from chipmill.steps.stage import stage_megabatch
 
 SCENES = Path(__file__).resolve().parents[1] / "demo" / "scenes" / "naip"
 CHIP_SIZE = 32

@@ -8,7 +8,8 @@ from chipmill.io.ledger import Ledger
 from chipmill.io.store import Store
 from chipmill.model.plan_request import PlanRequest
 from chipmill.settings import Settings
-from chipmill.steps import plan, remove, stage
+from chipmill.steps import plan, prefetch, remove
+from chipmill.steps.stage import Staged
 from tasks.policy import DELAYS, RETRIES, transient
 
 
@@ -29,7 +30,7 @@ def plan_megabatches(request: PlanRequest) -> Plan:
     settings = Settings.load()
     planned = plan.make_plan(request, Store.open(settings.archive))
     with Ledger.open(settings.ledger) as ledger:
-        stage.register(planned, ledger, budget=settings.budget)
+        prefetch.register(planned, ledger, budget=settings.budget)
     return planned
 
 
@@ -40,11 +41,11 @@ def plan_megabatches(request: PlanRequest) -> Plan:
     retry_delay_seconds=DELAYS,
     retry_condition_fn=transient,
 )
-def stage_ahead(plan_name: str, ahead: int) -> list[stage.Staged]:
+def stage_ahead(plan_name: str, ahead: int) -> list[Staged]:
     """Put on fast storage what is wanted of a plan, as far as the budget goes."""
     settings = Settings.load()
     with Ledger.open(settings.ledger) as ledger:
-        return stage.stage_ahead(
+        return prefetch.stage_ahead(
             plan_name,
             archive=Store.open(settings.archive),
             fast=settings.fast,

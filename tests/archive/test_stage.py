@@ -30,8 +30,9 @@ from chipmill.model.plan_request import PlanRequest
 from chipmill.model.scene import SceneRef
 from chipmill.steps.merge import merge_index
 from chipmill.steps.plan import make_plan
+from chipmill.steps.prefetch import register, stage_ahead
 from chipmill.steps.remove import remove_megabatch
-from chipmill.steps.stage import Staged, register, stage_ahead, stage_megabatch
+from chipmill.steps.stage import Staged, stage_megabatch
 from chipmill.train import Batch, ChipDataset
 
 Draw = Callable[..., Path]

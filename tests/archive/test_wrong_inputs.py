@@ -23,8 +23,8 @@ from chipmill.steps.copy import copy_assets
 from chipmill.steps.index import index_chips
 from chipmill.steps.merge import merge_index
 from chipmill.steps.plan import make_plan
+from chipmill.steps.prefetch import register
 from chipmill.steps.search import search_scenes
-from chipmill.steps.stage import register
 
 Draw = Callable[..., Path]
 Ingest = Callable[[IngestRequest, Store], list[SceneRef]]

@@ -29,7 +29,7 @@ from chipmill.model.plan_request import PlanRequest
 from chipmill.model.scene import SceneRef
 from chipmill.steps.merge import load_snapshot, merge_index
 from chipmill.steps.plan import make_plan
-from chipmill.steps.stage import stage_ahead
+from chipmill.steps.prefetch import stage_ahead
 from chipmill.train import Batch, ChipDataset
 
 Ingest = Callable[[IngestRequest, Store], list[SceneRef]]

@@ -30,8 +30,8 @@ from chipmill.steps.index import index_chips
 from chipmill.steps.merge import load_snapshot, merge_index
 from chipmill.steps.normalize import write_back
 from chipmill.steps.plan import make_plan
+from chipmill.steps.prefetch import stage_ahead
 from chipmill.steps.rewrite import rewrite_item
-from chipmill.steps.stage import stage_ahead
 from chipmill.steps.stats import merged, scene_sums, snapshot_statistics, usable_chips
 from chipmill.train import Batch, ChipDataset
 

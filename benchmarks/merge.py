@@ -26,11 +26,13 @@ from pyarrow import parquet
 from benchmarks.measure import say_machine
 from chipmill.formats import layout
 from chipmill.formats.chip_index import ChipColumns, IndexedScene, encode_part
-from chipmill.formats.provenance import AssetRecord, SceneRecord
+from chipmill.formats.provenance import AssetRecord
+from chipmill.io.records import write_record
 from chipmill.io.store import Store
 from chipmill.io.tables import read_columns
 from chipmill.model.footprint import boxes, lonlat_corners, polygons
 from chipmill.model.grid import ChipGrid, Grid
+from chipmill.model.scene import SceneRef
 from chipmill.steps.compact import compact_index
 from chipmill.steps.history import load_snapshot
 from chipmill.steps.merge import merge_index
@@ -107,8 +109,9 @@ def _write_parts(url: str, numbers: range) -> None:
         )
         scene, data = encode_part(_scene(number), rows)
         archive.put(layout.part_key(CHIP, scene.collection, scene.item), data)
-        record = layout.provenance_key(scene.collection, scene.item)
-        archive.put(record, SceneRecord(assets=_records(scene)).encode())
+        ref = SceneRef(collection=scene.collection, item=scene.item)
+        for record in _records(scene):
+            write_record(ref, archive, record)
 
 
 def _shares(chance: np.random.Generator, *, clear: float) -> NDArray[np.float32]:
@@ -180,10 +183,10 @@ def _scene(number: int) -> IndexedScene:
     )
 
 
-def _records(scene: IndexedScene) -> dict[str, AssetRecord]:
+def _records(scene: IndexedScene) -> list[AssetRecord]:
     assets = json.loads(scene.assets)
-    return {
-        band: AssetRecord(
+    return [
+        AssetRecord(
             asset=band,
             source=f"https://example.com/{scene.item}/{band}.tif",
             key=layout.asset_key(scene.collection, scene.item, band),
@@ -197,7 +200,7 @@ def _records(scene: IndexedScene) -> dict[str, AssetRecord]:
             version="0",
         )
         for band in BANDS
-    }
+    ]
 
 
 def _say(root: Path, phase: str, what: str) -> float:

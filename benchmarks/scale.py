@@ -30,6 +30,7 @@ from rasterio.transform import from_origin
 
 from benchmarks.measure import say_machine
 from chipmill.io.store import Store
+from chipmill.model.access import Access
 from chipmill.model.ingest_request import IngestRequest
 from chipmill.model.scene import SceneRef
 from chipmill.settings import Settings
@@ -98,7 +99,9 @@ def plain() -> None:
     shards = into_shards(search_scenes(request(), archive))
 
     def copy(scene: SceneRef) -> dict[str, int]:
-        done = copy_assets(scene, archive, bands=("red",), at_once=settings.copies_at_once)
+        access = Access.of(settings, local=True)
+        at_once = settings.copies_at_once
+        done = copy_assets(scene, archive, bands=("red",), at_once=at_once, access=access)
         return {"copied": done.copied}
 
     def rewrite(scene: SceneRef) -> dict[str, int]:

@@ -10,6 +10,7 @@ import rasterio
 from rasterio.transform import from_origin
 
 from chipmill.io.store import Store
+from chipmill.model.access import Access
 from chipmill.model.ingest_request import IngestRequest
 from chipmill.model.scene import SceneRef
 from chipmill.steps.copy import copy_assets
@@ -47,7 +48,7 @@ def make_scene(folder: Path, archive: Store) -> SceneRef:
     path.write_text(json.dumps(item))
     request = IngestRequest(sensor="sentinel-2-l2a", catalog=str(path), bands=tuple(BANDS))
     (scene,) = search_scenes(request, archive)
-    copy_assets(scene, archive, bands=request.bands)
+    copy_assets(scene, archive, bands=request.bands, access=Access(files=True))
     rewrite_item(scene, archive, bands=request.bands)
     return scene
 

@@ -124,6 +124,8 @@ def environment(api_port: int, receiver_port: int) -> dict[str, str]:
         "CHIPMILL_LEDGER": f"sqlite:///{HOME / 'ledger.db'}",
         "CHIPMILL_RECEIVER": f"http://127.0.0.1:{receiver_port}",
         "CHIPMILL_WEBHOOK_MASTER": secret.read_text(),
+        # The demo's catalogue is an API on loopback whose files lie on this machine.
+        "CHIPMILL_LOCAL_SOURCES": "true",
         "PREFECT_HOME": str(HOME / "prefect"),
         "PREFECT_API_URL": f"http://127.0.0.1:{api_port}/api",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "chipmill",

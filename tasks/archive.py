@@ -5,6 +5,7 @@ from prefect.cache_policies import NO_CACHE
 
 from chipmill.io.ledger import Ledger
 from chipmill.io.store import Store
+from chipmill.model.access import Access, is_local
 from chipmill.model.ingest_request import IngestRequest
 from chipmill.model.scene import SceneRef
 from chipmill.settings import Settings
@@ -15,7 +16,8 @@ from tasks.policy import DELAYS, RETRIES, transient
 
 
 def _archive() -> Store:
-    return Store.open(Settings.load().archive)
+    settings = Settings.load()
+    return Store.open(settings.archive, patience=settings.patience)
 
 
 @task(
@@ -27,17 +29,23 @@ def _archive() -> Store:
 )
 def search_scenes(request: IngestRequest) -> list[Shard]:
     """Find the scenes of a request and divide them into shards."""
-    found = search.search_scenes(request, _archive())
+    settings = Settings.load()
+    found = search.search_scenes(
+        request, _archive(), at_once=settings.searches_at_once, rate=settings.search_rate
+    )
     return into_shards(found, size=request.shard_size)
 
 
 @task(name="copy", task_run_name="copy {shard}", cache_policy=NO_CACHE, tags=["archive-write"])
 def copy_scenes(shard: Shard, request: IngestRequest) -> Shard:
     """Copy the chosen assets of each scene."""
-    archive, at_once = _archive(), Settings.load().copies_at_once
+    archive, settings = _archive(), Settings.load()
+    access = Access.of(settings, local=is_local(request.catalog))
 
     def work(scene: SceneRef) -> dict[str, int]:
-        done = copy.copy_assets(scene, archive, bands=request.bands, at_once=at_once)
+        done = copy.copy_assets(
+            scene, archive, bands=request.bands, at_once=settings.copies_at_once, access=access
+        )
         return {"copied": done.copied, "skipped": done.skipped, "bytes": done.size}
 
     return each_scene(shard, work, step="copy", archive=archive)
@@ -49,7 +57,13 @@ def rewrite_items(shard: Shard, request: IngestRequest) -> Shard:
     archive = _archive()
 
     def work(scene: SceneRef) -> dict[str, int]:
-        rewrite.rewrite_item(scene, archive, bands=request.bands, statistics=request.statistics)
+        rewrite.rewrite_item(
+            scene,
+            archive,
+            bands=request.bands,
+            offset=request.offset,
+            statistics=request.statistics,
+        )
         return {}
 
     return each_scene(shard, work, step="rewrite", archive=archive)

@@ -26,11 +26,14 @@ import pytest
 import rasterio
 from hypothesis import settings
 from numpy.typing import NDArray
+from rasterio.warp import transform_bounds
+from shapely.geometry import mapping
 
 from chipmill.io.ledger import Ledger
 from chipmill.io.store import Store
+from chipmill.model.extent import shape_of
 from chipmill.model.ingest_request import IngestRequest
-from chipmill.model.scene import SceneRef
+from chipmill.model.scene import BBox, SceneRef
 from chipmill.steps.copy import copy_assets
 from chipmill.steps.index import index_chips
 from chipmill.steps.merge import merge_index
@@ -59,6 +62,15 @@ _LANDSAT = "landsat-c2l2-sr/LC08_L2SP_005009_20150710_T2.json"
 def scenes() -> Path:
     """Give the folder of the demo scenes."""
     return Path(__file__).parents[1] / "demo" / "scenes"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _loopback() -> Iterator[None]:
+    """Allow what the tests have on this machine: providers on loopback, and files."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("CHIPMILL_PRIVATE_HOSTS", "127.0.0.1, localhost")
+        environment.setenv("CHIPMILL_LOCAL_SOURCES", "true")
+        yield
 
 
 @pytest.fixture
@@ -333,7 +345,7 @@ def _ingest(request: IngestRequest, archive: Store) -> list[SceneRef]:
     found = search_scenes(request, archive)
     for scene in found:
         copy_assets(scene, archive, bands=request.bands)
-        rewrite_item(scene, archive, bands=request.bands)
+        rewrite_item(scene, archive, bands=request.bands, offset=request.offset)
         index_chips(scene, archive, chip_size=request.chip_size)
     return found
 
@@ -409,15 +421,23 @@ def _draw(
             profile |= {"tiled": True, "blockxsize": block, "blockysize": block}
         with rasterio.open(folder / f"{item}-{key}.tif", "w", driver="GTiff", **profile) as file:
             file.write(data)
-    ring = [[15.0, 46.0], [15.1, 46.0], [15.1, 46.1], [15.0, 46.1], [15.0, 46.0]]
-    said = {"datetime": "2024-05-06T07:08:09Z", "platform": "sentinel-2a", **(properties or {})}
+    pixels, size, _ = next(iter(layers.values()))
+    height, width = pixels.shape[-2:]
+    edges = (corner[0], corner[1] - size * height, corner[0] + size * width, corner[1])
+    bbox: BBox = transform_bounds(crs, "OGC:CRS84", *edges)
+    said: dict[str, object] = {
+        "datetime": "2024-05-06T07:08:09Z",
+        "platform": "sentinel-2a",
+        "s2:processing_baseline": "02.14",  # before there was an offset in the pixels
+        **(properties or {}),
+    }
     document = {
         "type": "Feature",
         "stac_version": "1.0.0",
         "id": item,
         "collection": collection,
-        "bbox": [15.0, 46.0, 15.1, 46.1],
-        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "bbox": list(bbox),  # pyright: ignore[reportUnknownArgumentType]
+        "geometry": mapping(shape_of(bbox)),  # pyright: ignore[reportUnknownArgumentType]
         "properties": said,
         "links": [],
         "assets": {

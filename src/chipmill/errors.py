@@ -11,6 +11,15 @@ class ChipmillError(Exception):
 class TransientError(ChipmillError):
     """The same call may succeed in a while: a network, a busy server, a full disk."""
 
+    def __init__(self, message: str, *, after: float | None = None) -> None:
+        """Say what broke; `after` is the seconds to wait, where the server said so."""
+        super().__init__(message)
+        self.after = after
+
+
+class DamagedError(TransientError):
+    """Bytes arrived that are not those that were promised; a second fetch may bring the right."""
+
 
 class RequestError(ChipmillError):
     """What was asked for cannot be done: an unknown sensor, sizes that do not fit together."""

@@ -3,8 +3,17 @@
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, ByteSize, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
+from pydantic.dataclasses import dataclass
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from chipmill.errors import RequestError
 
@@ -17,6 +26,29 @@ def _url(value: object) -> object:
 
 
 StoreUrl = Annotated[str, BeforeValidator(_url)]
+
+
+def _words(value: object) -> object:
+    """Divide a list as people write it, `a, b`."""
+    if isinstance(value, str):
+        return [word.strip() for word in value.split(",") if word.strip()]
+    return value
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class BucketSettings:
+    """How a provider's bucket is reached, where the usual `AWS_…` variables are not for it."""
+
+    endpoint: str | None = None
+    """URL of the provider's S3 server; none: AWS."""
+    region: str | None = None
+    anonymous: bool = False
+    """Send requests without a signature, as public buckets allow."""
+    access_key_id: SecretStr | None = None
+    secret_access_key: SecretStr | None = None
 
 
 class Settings(BaseSettings):
@@ -66,7 +98,64 @@ class Settings(BaseSettings):
     """Task runs side by side, on threads and on a Dask cluster of this machine."""
 
     copies_at_once: int = Field(default=8, ge=1, le=256)
-    """Assets of one task that are copied side by side."""
+    """Assets that one process copies side by side."""
+
+    bandwidth: ByteSize | None = None
+    """Bytes a second that the copies of one process may take; none: no limit."""
+
+    patience: float = Field(default=30, gt=0, le=600)
+    """Seconds without an answer or a byte after which a connection counts as dead."""
+
+    source_schemes: Words = ("https", "http", "s3", "gs", "az")
+    """Schemes of hrefs that are followed; `file` only for a catalogue that is a local file."""
+
+    source_hosts: Words = ()
+    """Hosts that files are fetched from, with the hosts below them; empty: every public host."""
+
+    private_hosts: Words = ()
+    """Names, addresses or networks (`10.1.0.0/16`) that may be reached though they are private."""
+
+    source_buckets: Words = ()
+    """Buckets that files are fetched from; empty: every bucket."""
+
+    local_sources: bool = False
+    """Whether `file://` hrefs are followed whatever catalogue they come from."""
+
+    requester_pays: bool = False
+    """Whether places are read where the reader pays for the transfer."""
+
+    buckets: dict[str, BucketSettings] = {}
+    """Buckets with an endpoint, a region or credentials of their own, as JSON, by name."""
+
+    signers: dict[str, str] = {
+        "blob.core.windows.net": (
+            "https://planetarycomputer.microsoft.com/api/sas/v1/token/{account}/{container}"
+        )
+    }
+    """Where hrefs of a host get their signature, as JSON: the end of the host's name, and the URL
+    that answers with a token. The default is that of the Planetary Computer."""
+
+    aws_endpoint: str | None = Field(default=None, validation_alias="AWS_ENDPOINT_URL")
+    """The team's own S3 server; the same variable that every S3 client reads."""
+
+    aws_region: str | None = Field(
+        default=None, validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION")
+    )
+
+    searches_at_once: int = Field(default=8, ge=1, le=64)
+    """Tiles of one request that are searched side by side."""
+
+    search_rate: float = Field(default=10, gt=0, le=1000)
+    """HTTP requests a second that one search sends to catalogues at most."""
+
+    throughput: ByteSize | None = None
+    """Bytes a second that copying reaches here, for `chipmill ingest --dry-run`; measured on a
+    sample where it is not set."""
+
+    @property
+    def has_prefect(self) -> bool:
+        """Whether somebody said where Prefect's API is."""
+        return "prefect_api" in self.model_fields_set
 
     @classmethod
     def load(cls) -> Self:

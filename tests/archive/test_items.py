@@ -9,29 +9,28 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import numpy as np
 import pystac
 import pytest
 import rasterio
-from pystac.validation.local_validator import get_local_schema_cache
-from referencing import Registry, Resource
-from referencing.jsonschema import DRAFT7
 
 from chipmill.errors import SceneError
 from chipmill.formats import layout
 from chipmill.formats.archived_item import read_archived
 from chipmill.io.store import Store
 from chipmill.model.ingest_request import IngestRequest
+from chipmill.model.radiometry import OffsetChoice
 from chipmill.model.scene import SceneRef
 from chipmill.steps.copy import copy_assets
 from chipmill.steps.rewrite import rewrite_item
 from chipmill.steps.search import search_scenes
 
 Draw = Callable[..., Path]
+StacErrors = Callable[[dict[str, Any]], list[str]]
 Ingest = Callable[[IngestRequest, Store], list[SceneRef]]
 group = pytest.mark.xdist_group("ingested")
 
+EVIDENCE: OffsetChoice = "from evidence"
 S2 = "sentinel-2-l2a"
 ITEMS = {
     "S2A_29RKH_20200219_0_L2A": S2,
@@ -57,16 +56,12 @@ def item_of(archive: Store, item: str) -> dict[str, Any]:
 
 @group
 @pytest.mark.parametrize("name", ITEMS)
-def test_a_rewritten_item_is_valid_stac(name: str, ingested: Store) -> None:
-    """Other tools read the archive: the core schemas of STAC 1.1.0, without a network."""
+def test_a_rewritten_item_is_valid_stac(
+    name: str, ingested: Store, stac_errors: StacErrors
+) -> None:
+    """Other tools read the archive: the schemas of STAC 1.1.0 and of every extension named."""
     item = item_of(ingested, name)
-    schemas = get_local_schema_cache()
-    resources = [(uri, Resource(schema, DRAFT7)) for uri, schema in schemas.items()]
-    (main,) = (
-        schema for uri, schema in schemas.items() if uri.endswith("item-spec/json-schema/item.json")
-    )
-    registry: Registry[Any] = Registry().with_resources(resources)
-    jsonschema.Draft7Validator(main, registry=registry).validate(item)
+    assert stac_errors(item) == []
     assert item["stac_version"] == "1.1.0"
     (link,) = (link for link in item["links"] if link["rel"] == "collection")
     collection = ingested.local_path(f"items/{ITEMS[name]}/{link['href']}")
@@ -140,6 +135,77 @@ def test_an_applied_offset_is_not_applied_twice(ingested: Store) -> None:
     assert {(band["raster:scale"], band["raster:offset"]) for band in bands} == {(2.75e-05, -0.2)}
 
 
+@group
+def test_the_evidence_of_the_offset_is_kept(ingested: Store) -> None:
+    """Real scenes: a desert before baseline 04.00, where pixels tell nothing, and two after it."""
+    desert = item_of(ingested, "S2A_29RKH_20200219_0_L2A")["properties"]["chipmill:offset"]
+    assert (desert["verdict"], desert["decided_by"]) == ("applied", "baseline")
+    assert (desert["pixels"], min(desert["darkest"].values())) == ("cannot tell", 2108)
+    for name in ("S2A_33TWM_20230815_0_L2A", "S2A_33TWM_20230818_0_L2A"):
+        properties = item_of(ingested, name)["properties"]
+        found = properties["chipmill:offset"]
+        assert (found["verdict"], found["decided_by"]) == ("applied", "pixels")
+        assert (found["baseline"], found["flag"], found["item_offset"]) == ("05.09", True, -0.1)
+        said = "the item states the offset -0.1, but it is applied"
+        assert said in properties["chipmill:findings"]
+
+
+def rewrite_drawn(
+    draw: Draw, folder: Path, archive: Store, *, added: int, offset: OffsetChoice, **said: object
+) -> dict[str, Any]:
+    """Bring the red band of a real scene, with a number added, into an archive."""
+    source = Path(__file__).parents[2] / "demo/scenes/sentinel-2-l2a/S2A_33TWM_20230818_0_L2A"
+    with rasterio.open(source / "B04.tif", driver="JP2OpenJPEG") as file:
+        red = file.read(1)
+    red[red > 0] += added
+    layers = {"red": (red, 120.0, 0.0), "scl": (np.full(red.shape, 4, np.uint8), 120.0, None)}
+    path = draw(folder, layers, properties={"s2:processing_baseline": "05.09", **said})
+    (scene,) = search_scenes(IngestRequest(sensor=S2, catalog=str(path)), archive)
+    copy_assets(scene, archive, bands=("red",))
+    return json.loads(archive.get(rewrite_item(scene, archive, bands=("red",), offset=offset)))
+
+
+def test_the_pixels_of_a_real_scene_tell_their_offset(
+    tmp_path: Path, archive: Store, draw: Draw
+) -> None:
+    """The same scene as two catalogues deliver it: without the offset and with it."""
+    for added, verdict, offset in ((0, "applied", 0.0), (1000, "not applied", -0.1)):
+        item = rewrite_drawn(draw, tmp_path / str(added), archive, added=added, offset=EVIDENCE)
+        found = item["properties"]["chipmill:offset"]
+        assert (found["verdict"], found["decided_by"]) == (verdict, "pixels")
+        assert item["assets"]["red"]["bands"][0]["raster:offset"] == pytest.approx(offset)
+        assert item["properties"]["processing:version"] == "05.09"
+
+
+def test_a_contradiction_is_refused_unless_the_user_decides(
+    tmp_path: Path, archive: Store, draw: Draw
+) -> None:
+    """The flag says subtracted, the pixels lie just above 1000: one of them is wrong."""
+    flag = {"earthsearch:boa_offset_applied": True}
+    with pytest.raises(
+        SceneError, match=r"cannot be told .* baseline 05.09, flag True.*red 11\d\d"
+    ):
+        rewrite_drawn(draw, tmp_path / "a", archive, added=1000, offset=EVIDENCE, **flag)
+    item = rewrite_drawn(draw, tmp_path / "b", archive, added=1000, offset="not applied", **flag)
+    assert item["properties"]["chipmill:offset"]["decided_by"] == "request"
+    assert item["assets"]["red"]["bands"][0]["raster:offset"] == pytest.approx(-0.1)
+    said = "the item's flag of an applied offset is True, but it is not applied"
+    assert said in item["properties"]["chipmill:findings"]
+
+
+def test_a_file_of_another_place_is_refused(tmp_path: Path, archive: Store, draw: Draw) -> None:
+    """An item that names the files of another tile: its pixels are good, and of elsewhere."""
+    pixels = np.ones((40, 40), np.uint16)
+    path = draw(tmp_path, {"red": (pixels, 10.0, 0.0), "scl": (pixels, 10.0, None)})
+    document = json.loads(path.read_text())
+    document["bbox"] = [-15.1, 46.0, -15.0, 46.1]
+    path.write_text(json.dumps(document))
+    (scene,) = search_scenes(IngestRequest(sensor=S2, catalog=str(path)), archive)
+    copy_assets(scene, archive, bands=("red",))
+    with pytest.raises(SceneError, match=r"drawn has the bbox .* elsewhere.*drop the scene"):
+        rewrite_item(scene, archive, bands=("red",))
+
+
 @pytest.mark.parametrize("kind", ["archive", "s3_archive"])
 @pytest.mark.s3
 @pytest.mark.xdist_group("s3")
@@ -195,16 +261,12 @@ def test_a_composite_keeps_its_period(archive: Store, tmp_path: Path, draw: Draw
 
 
 def test_a_band_that_the_file_lacks_is_said(archive: Store, tmp_path: Path, draw: Draw) -> None:
-    """Old NAIP files have three bands: the fourth is left out unasked, and refused where asked."""
+    """Old NAIP files have three bands: who asks for the fourth hears it, who does not goes on."""
     rgb = np.ones((3, 32, 32), np.uint8)
     path = draw(tmp_path / "source", {"image": (rgb, 1.0, None)}, collection="naip")
     (scene,) = search_scenes(IngestRequest(sensor="naip", catalog=str(path)), archive)
     copy_assets(scene, archive)
     with pytest.raises(SceneError, match=r"'nir'.*3 bands"):
         rewrite_item(scene, archive, bands=("red", "nir"))
-    written = json.loads(archive.get(rewrite_item(scene, archive)))
-    assert [band["name"] for band in written["assets"]["image"]["bands"]] == [
-        "red",
-        "green",
-        "blue",
-    ]
+    item = json.loads(archive.get(rewrite_item(scene, archive)))
+    assert [band["name"] for band in item["assets"]["image"]["bands"]] == ["red", "green", "blue"]

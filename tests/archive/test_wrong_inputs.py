@@ -51,11 +51,7 @@ def test_one_clear_error_each(
     nobody = f"http://127.0.0.1:{free_port()}/stac"
     wrong: list[tuple[dict[str, object], type[ChipmillError], str]] = [
         ({"sensor": "sentinel-3"}, RequestError, "no sensor 'sentinel-3'; known are"),
-        (
-            {"bands": ("purple",)},
-            RequestError,
-            "no band 'purple'; its bands are coastal, blue, green",
-        ),
+        ({"bands": ("purple",)}, RequestError, "no band 'purple'; its bands are .*blue, green"),
         ({"catalog": nobody}, CatalogError, f"{nobody} cannot be reached"),
         ({"period": "1999-01-01/1999-02-01"}, RequestError, "matches period 1999.*; widen"),
         ({"catalog": "http://[::1/stac"}, CatalogError, "is not the URL of a catalogue"),

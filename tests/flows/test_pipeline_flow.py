@@ -42,6 +42,7 @@ class Place:
             "CHIPMILL_FAST": str(self.folder / "fast"),
             "CHIPMILL_LEDGER": f"sqlite:///{self.folder / 'ledger.db'}",
             "CHIPMILL_BUDGET": "100MB",
+            "CHIPMILL_LOCAL_SOURCES": "true",
             "PREFECT_API_URL": self.api,
             "PREFECT_HOME": str(self.folder / "prefect"),
             "PREFECT_LOGGING_EXTRA_LOGGERS": "chipmill",

@@ -52,7 +52,8 @@ def _pixels(archive: Store, chip: SceneRef, band: str) -> tuple[NDArray[Any], fl
                 path = archive.local_path(archive.key_of(asset["href"]))
                 with rasterio.open(path) as data:
                     pixels = data.read(listed["chipmill:index"])
-                return pixels, listed["raster:scale"], listed["raster:offset"]
+                said = {**asset, **listed}  # what all bands share is on the asset
+                return pixels, said["raster:scale"], said["raster:offset"]
     raise AssertionError(band)
 
 
@@ -230,7 +231,7 @@ def test_a_sensor_in_decibels_is_measured_in_decibels(tmp_path: Path, draw: Draw
     path = draw(tmp_path / "source", {"vv": (pixels, 10.0, FILL)}, collection="own")
     done = subprocess.run(
         [sys.executable, "-c", _MEASURE, (tmp_path / "archive").as_uri(), str(path)],
-        env={"PYTHONPATH": ":".join([str(site), *sys.path])},
+        env={"PYTHONPATH": ":".join([str(site), *sys.path]), "CHIPMILL_LOCAL_SOURCES": "true"},
         capture_output=True,
         text=True,
         check=False,
@@ -261,12 +262,14 @@ def test_records_of_scenes_merge_in_any_order(ingested: Store) -> None:
 def two_offsets(tmp_path: Path, archive: Store, draw: Draw, ingest: Ingest) -> Store:
     """Give an archive of one land seen twice, once with an offset of 1000 in the pixels."""
     rng = np.random.default_rng(3)
-    for name, shift, applied in (("plain", 0, True), ("shifted", 1000, False)):
+    # Without a flag of the provider: the baseline and the pixels tell.
+    for name, shift, baseline in (("plain", 0, "02.14"), ("shifted", 1000, "05.09")):
         red = rng.integers(1, 5000, (32, 48)).astype(np.uint16) + np.uint16(shift)
         layers = {"red": (red, 10.0, 0.0), "scl": (np.full((32, 48), 4, np.uint8), 10.0, None)}
-        path = draw(tmp_path / "source", layers, item=name)
+        told = {"s2:processing_baseline": baseline}
+        path = draw(tmp_path / "source", layers, item=name, properties=told)
         item = json.loads(path.read_text())
-        item["assets"]["red"]["raster:bands"] = [{"scale": 1e-4, "offset": 0 if applied else -0.1}]
+        item["assets"]["red"]["raster:bands"] = [{"scale": 1e-4, "offset": -0.1 if shift else 0}]
         path.write_text(json.dumps(item))
         asked = IngestRequest(
             sensor="sentinel-2-l2a", catalog=str(path), bands=("red",), chip_size=16

@@ -41,6 +41,8 @@ def draw_recorded(recorded: Recorded, draw: Draw) -> DrawRecorded:
             crs=f"EPSG:{said['proj:epsg']}" if said["proj:epsg"] else said["proj:wkt2"],
             corner=(said["proj:transform"][2], said["proj:transform"][5]),
         )
+        drawn_item = json.loads(path.read_text())
+        item |= {name: drawn_item[name] for name in ("bbox", "geometry")}  # where the files are
         for key in layers:
             _point(item["assets"][key], folder / f"{item['id']}-{key}.tif")
         path.write_text(json.dumps(item))

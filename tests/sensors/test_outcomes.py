@@ -29,6 +29,7 @@ from chipmill.formats.item_reading import read_item
 from chipmill.io.store import Store
 from chipmill.model.choice import Choice, choose
 from chipmill.model.ingest_request import IngestRequest
+from chipmill.model.radiometry import OffsetChoice
 from chipmill.model.scene import SceneRef
 from chipmill.sensors import sensor, sensors
 
@@ -139,12 +140,11 @@ def _from_files(row: Row, folder: Path) -> Path:
         assets[key] = {"href": (RASTERS / name).as_uri(), "type": "image/tiff"}
         if listed:
             assets[key]["bands"] = [{"name": band} for band in listed.split("+")]
-    item = {
+    item: dict[str, Any] = {
         "type": "Feature",
         "stac_version": "1.1.0",
         "id": "recorded",
         "geometry": None,
-        "bbox": [0, 0, 1, 1],
         "properties": {"datetime": "2020-01-01T00:00:00Z", "platform": row["platform"]},
         "links": [],
         "assets": assets,
@@ -169,6 +169,7 @@ def outcome(row: Row, folder: Path, ingest: Ingest) -> dict[str, str]:
         catalog=str(_FROM[kind](row, source)),
         bands=tuple(row["bands"].split()),
         chip_size=size,
+        offset=cast("OffsetChoice", row["offset"] or "from evidence"),
     )
     try:
         (scene,) = ingest(request, archive)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 from chipmill.formats import layout
-from chipmill.formats.provenance import decode_record
 from chipmill.formats.snapshot import Snapshot
+from chipmill.io.records import read_records
 from chipmill.io.store import Store
 from chipmill.model.ingest_request import IngestRequest
 from chipmill.model.scene import SceneRef
@@ -191,12 +191,9 @@ def test_the_item_is_true_of_the_copied_files(milled: Milled) -> None:
         radar = milled.scene.collection == "sentinel-1-rtc"
         assert ("eo:center_wavelength" in band) is not radar
         assert item["properties"]["normalization_average"][key] > 0
-    record = decode_record(
-        milled.archive.get(layout.provenance_key(milled.scene.collection, milled.scene.item)),
-        where="provenance",
-    )
+    records = read_records(milled.scene, milled.archive)
     how = "checksum" if milled.scene.collection == "sentinel-1-rtc" else "size"
-    assert {asset.verified for asset in record.assets.values()} == {how}
+    assert {asset.verified for asset in records.values()} == {how}
 
 
 SCALES = {

@@ -10,8 +10,10 @@ import shapely
 
 from chipmill.formats import layout
 from chipmill.formats.chip_index import ChipColumns, IndexedScene, encode_part
-from chipmill.formats.provenance import AssetRecord, SceneRecord
+from chipmill.formats.provenance import AssetRecord
+from chipmill.io.records import write_record
 from chipmill.io.store import Store
+from chipmill.model.scene import SceneRef
 
 COLLECTION = "sentinel-2-l2a"
 SIZE = 16
@@ -70,8 +72,7 @@ def _put_part(
         copied=scene.datetime,
         version="0",
     )
-    record = layout.provenance_key(COLLECTION, item)
-    archive.put(record, SceneRecord(assets={"red": asset}).encode())
+    write_record(SceneRef(collection=COLLECTION, item=item), archive, asset)
     archive.put(layout.part_key(chip_size, COLLECTION, item), data)
     return scene
 

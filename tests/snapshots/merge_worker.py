@@ -42,7 +42,7 @@ def _until_it_holds(archive: Store, parts: Store, item: str) -> int:
 
 def _bring(archive: Store, parts: Store, item: str) -> int:
     for key in (
-        layout.provenance_key(COLLECTION, item),
+        layout.provenance_key(COLLECTION, item, "red"),
         layout.part_key(SIZE, COLLECTION, item),
     ):
         archive.put(key, parts.get(key))

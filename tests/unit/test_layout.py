@@ -18,7 +18,7 @@ names = st.one_of(
 )
 _FUNCTIONS: tuple[Callable[[str, str], str], ...] = (
     layout.source_item_key,
-    layout.provenance_key,
+    partial(layout.provenance_key, asset="red"),
     layout.item_key,
     layout.finding_key,
     partial(layout.asset_key, asset="red"),

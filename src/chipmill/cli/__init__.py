@@ -1,7 +1,28 @@
 """chipmill: thin commands over the library; flows are started in Prefect."""
 
 # A module adds its commands when it is imported.
-from chipmill.cli import index, plan, sensors, service, snapshots, stats, view
+from chipmill.cli import (
+    index,
+    ingest,
+    inspect,
+    plan,
+    sensors,
+    service,
+    snapshots,
+    stats,
+    view,
+)
 from chipmill.cli.app import app
 
-__all__ = ["app", "index", "plan", "sensors", "service", "snapshots", "stats", "view"]
+__all__ = [
+    "app",
+    "index",
+    "ingest",
+    "inspect",
+    "plan",
+    "sensors",
+    "service",
+    "snapshots",
+    "stats",
+    "view",
+]

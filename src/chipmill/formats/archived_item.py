@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from chipmill.errors import SceneError
-from chipmill.formats.item_reading import CLASSIFICATION, Json, read_item
-from chipmill.formats.item_writing import MASK_ROLE
+from chipmill.formats.asset_reading import CLASSIFICATION
+from chipmill.formats.asset_writing import MASK_ROLE
+from chipmill.formats.grid_reading import Json
+from chipmill.formats.item_reading import read_item
 from chipmill.model.archived import ArchivedBand, ArchivedFile, ArchivedScene
 from chipmill.model.grid import Affine, Grid
 from chipmill.model.scene import SceneRef
@@ -22,18 +24,20 @@ def read_archived(item: Json, *, key_of: Callable[[str], str]) -> ArchivedScene:
         SceneError: A field is missing; the scene must be rewritten.
     """
     scene = read_item(item)
-    properties = cast("Json", item["properties"])
-    assets = cast("Mapping[str, Json]", item["assets"])
     try:
+        properties = cast("Json", item["properties"])
+        assets = cast("Mapping[str, Json]", item["assets"])
         files = {key: _file(asset, key_of) for key, asset in assets.items()}
         bands = [
-            _band(cast("Json", band), asset, files[key], properties)
+            _band({**asset, **band}, files[key], properties)  # an asset speaks for all its bands
             for key, asset in assets.items()
             for band in asset.get("bands", ())
         ]
         quality = [files[key] for key, asset in assets.items() if MASK_ROLE in asset["roles"]]
-    except (KeyError, TypeError, ValueError) as err:
+    except (AttributeError, KeyError, TypeError, ValueError) as err:
         raise SceneError(f"the archived item {scene.id} lacks {err}; rewrite the scene") from err
+    if scene.bbox is None:
+        raise SceneError(f"the archived item {scene.id} lacks a bbox; rewrite the scene")
     return ArchivedScene(
         ref=SceneRef(collection=str(item["collection"]), item=scene.id),
         datetime=scene.datetime,
@@ -61,7 +65,7 @@ def _file(asset: Json, key_of: Callable[[str], str]) -> ArchivedFile:
     )
 
 
-def _band(band: Json, asset: Json, file: ArchivedFile, properties: Json) -> ArchivedBand:
+def _band(band: Json, file: ArchivedFile, properties: Json) -> ArchivedBand:
     name = str(band["name"])
 
     def of(table: str) -> float | None:
@@ -72,7 +76,7 @@ def _band(band: Json, asset: Json, file: ArchivedFile, properties: Json) -> Arch
         common_name=band.get("eo:common_name"),
         file=file,
         index=band["chipmill:index"],
-        gsd=asset["raster:spatial_resolution"],
+        gsd=band["raster:spatial_resolution"],
         wavelength=band.get("eo:center_wavelength"),
         fwhm=band.get("eo:full_width_half_max"),
         scale=band["raster:scale"],

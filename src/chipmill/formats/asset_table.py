@@ -1,12 +1,13 @@
 """The table of assets of a snapshot: the scene, and the fields of its record of a copied asset."""
 
+from collections.abc import Iterable
 from types import NoneType
 from typing import Any, get_args
 
 import pyarrow as pa
 from pydantic import AwareDatetime
 
-from chipmill.formats.provenance import AssetRecord, SceneRecord
+from chipmill.formats.provenance import AssetRecord
 
 _ARROW: dict[Any, "pa.DataType"] = {
     str: pa.string(),
@@ -30,7 +31,7 @@ ASSETS = pa.schema(
 )
 
 
-def asset_table(scene: str, record: SceneRecord) -> pa.Table:
+def asset_table(scene: str, records: Iterable[AssetRecord]) -> pa.Table:
     """Give one row for each copied asset of a scene."""
-    rows = [{"scene": scene, **asset.model_dump()} for asset in record.assets.values()]
+    rows = [{"scene": scene, **asset.model_dump()} for asset in records]
     return pa.Table.from_pylist(rows, schema=ASSETS)

@@ -1,93 +1,100 @@
-"""Write the static STAC 1.1.0 item of a scene in the archive: true of the copied files.
-
-Extensions: projection 2.0, eo 2.0, raster 2.0, file 2.1, processing 1.2, alternate-assets 1.2.
-"""
+"""Write the static STAC 1.1.0 item of a scene in the archive: true of the copied files."""
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, cast
 
+from shapely.geometry import mapping
+
+from chipmill.errors import SceneError
 from chipmill.formats import layout
-from chipmill.formats.item_reading import Json, parse_time, without_signature
-from chipmill.formats.multihash import encode_sha256
-from chipmill.formats.provenance import AssetRecord
-from chipmill.model.choice import BandSource, Choice, FileBands
-from chipmill.model.grid import Grid
-from chipmill.model.scene import Asset, Scene
+from chipmill.formats.asset_writing import MASK_ROLE, source_schemes, write_asset
+from chipmill.formats.copied import CopiedFile, CopiedScene
+from chipmill.formats.disagreement import disagreements, is_sloppy
+from chipmill.formats.grid_reading import Json
+from chipmill.formats.item_reading import BROKEN, parse_time, rfc3339
+from chipmill.formats.signature import without_signature
+from chipmill.model.extent import shape_of
 from chipmill.model.sensor import Sensor
 
+__all__ = ["MASK_ROLE", "CopiedFile", "CopiedScene", "rfc3339", "write_collection", "write_item"]
+
 _SCHEMAS = "https://stac-extensions.github.io"
-EXTENSIONS = (
-    f"{_SCHEMAS}/projection/v2.0.0/schema.json",
-    f"{_SCHEMAS}/eo/v2.0.0/schema.json",
-    f"{_SCHEMAS}/raster/v2.0.0/schema.json",
-    f"{_SCHEMAS}/file/v2.1.0/schema.json",
-    f"{_SCHEMAS}/processing/v1.2.0/schema.json",
+EXTENSIONS = tuple(
+    f"{_SCHEMAS}/{name}/schema.json"
+    for name in (
+        "projection/v2.0.0",
+        "eo/v2.0.0",
+        "raster/v2.0.0",
+        "file/v2.1.0",
+        "processing/v1.2.0",
+        "alternate-assets/v1.2.0",
+    )
 )
-ALTERNATE = "https://stac-extensions.github.io/alternate-assets/v1.2.0/schema.json"
+"""Of these radar has no field of eo, which must not be named then."""
+STORAGE = f"{_SCHEMAS}/storage/v2.0.0/schema.json"
 _OURS = ("projection", "eo", "raster", "file", "processing", "alternate-assets", "storage")
-_DROPPED = ("proj:", "eo:bands", "eo:platform", "eo:instrument", "eo:gsd", "storage:")
-"""Properties that describe the provider's files, or are of a form that STAC has left."""
-
-AssetStatistics = Mapping[str, Mapping[int, Json]]
-"""By the key of an asset and the position of a band in it: STAC's `statistics`."""
-MASK_ROLE = "data-mask"
-"""STAC's role of an asset that says which pixels are valid: how the quality band is found again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopiedFile:
-    """What is known of a copied file."""
-
-    href: str
-    record: AssetRecord
-    grid: Grid
-    bands: FileBands
-    dtype: str
-    nodata: float | None
-    resolution: float
-    """Pixel size in metres."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopiedScene:
-    """All that an item of the archive is made of."""
-
-    item: Json
-    """The provider's item, as it came."""
-    scene: Scene
-    """The same, parsed."""
-    sensor: Sensor
-    choice: Choice
-    """The assets that were copied."""
-    files: Mapping[str, CopiedFile]
-    """By the key of the asset."""
-    statistics: AssetStatistics = field(default_factory=dict[str, Mapping[int, Json]])
-    """Of the bands that are measured."""
-
-    @property
-    def properties(self) -> Json:
-        """The properties of the provider's item."""
-        return cast("Json", self.item.get("properties") or {})
+_DROPPED = ("proj:", "eo:", "raster:", "file:", "storage:", "auth:", "alternate", "chipmill:")
+"""Properties that describe the provider's files and store, or are of a form that STAC has left."""
+_STILL = ("eo:cloud_cover", "eo:snow_cover")
+"""The two fields of a whole scene that the eo extension still has."""
+_MOVED = {
+    "eo:off_nadir": "view:off_nadir",
+    "eo:azimuth": "view:azimuth",
+    "eo:sun_azimuth": "view:sun_azimuth",
+    "eo:sun_elevation": "view:sun_elevation",
+}
+"""Fields of STAC 0.7 by the name that they have had since 0.9."""
+VIEW = f"{_SCHEMAS}/view/v1.0.0/schema.json"
+_PREFIXES = {"scientific": "sci:", "sentinel-2": "s2:", "timestamps": ("published", "expires")}
+"""Of extensions whose fields do not begin with their name."""
+_TIMES = (
+    "datetime",
+    "start_datetime",
+    "end_datetime",
+    "created",
+    "updated",
+    "published",
+    "expires",
+    "processing:datetime",
+)
 
 
 def write_item(copied: CopiedScene, *, version: str) -> dict[str, Any]:
-    """Build the archive's STAC 1.1.0 item of a scene as JSON; `version` is chipmill's."""
-    item, scene = copied.item, copied.scene
-    return {
+    """Build the archive's STAC 1.1.0 item of a scene as JSON; `version` is chipmill's.
+
+    Raises:
+        SceneError: The item lies where none of its files is, a time of it is none, or a field is of
+            a type that STAC does not have there.
+    """
+    try:
+        return _written(copied, version)
+    except BROKEN as err:
+        raise SceneError(
+            f"{copied.scene.id} has a field that STAC has otherwise ({type(err).__name__}: {err}); "
+            "leave it out"
+        ) from err
+
+
+def _written(copied: CopiedScene, version: str) -> dict[str, Any]:
+    scene = copied.scene
+    properties = _properties(copied, version)
+    assets = {asset.key: write_asset(copied, asset) for asset in copied.choice.assets}
+    written = {
         "type": "Feature",
         "stac_version": "1.1.0",
-        "stac_extensions": [*EXTENSIONS, ALTERNATE, *_kept_extensions(item)],
+        "stac_extensions": [
+            *_extensions(assets, properties),
+            *_kept_extensions(copied, properties),
+        ],
         "id": scene.id,
         "collection": copied.sensor.name,
-        "geometry": item.get("geometry"),
-        "bbox": item["bbox"],
-        "properties": _properties(copied, version),
+        **_footprint(copied),
+        "properties": properties,
         "links": _links(copied),
-        "assets": {asset.key: _asset(copied, asset) for asset in copied.choice.assets},
+        "assets": assets,
     }
+    return cast("dict[str, Any]", _clean(written))
 
 
 def write_collection(sensor: Sensor) -> dict[str, Any]:
@@ -105,117 +112,123 @@ def write_collection(sensor: Sensor) -> dict[str, Any]:
     }
 
 
-def _kept_extensions(item: Json) -> list[str]:
-    given = cast("list[str]", item.get("stac_extensions") or [])
-    return [
-        url
-        for url in given
-        if url.startswith("https://") and not any(f"/{name}/" in url for name in _OURS)
-    ]
+def _footprint(copied: CopiedScene) -> dict[str, Any]:
+    """Keep the provider's geometry, which knows the empty corners; where it is none, the files'."""
+    geometry = copied.item.get("geometry")
+    if is_sloppy(copied.scene.bbox, files=copied.extent) or not isinstance(geometry, dict):
+        shape = mapping(shape_of(copied.extent))
+        return {"geometry": shape, "bbox": list(copied.extent)}
+    return {"geometry": cast("Json", geometry), "bbox": list(copied.scene.bbox or copied.extent)}
+
+
+def _extensions(assets: Json, properties: Json) -> list[str]:
+    """List chipmill's own: an extension may be named only where it has a field."""
+    bands = [band for asset in assets.values() for band in (asset, *asset.get("bands", ()))]
+    spectral = any(field.startswith("eo:") for place in (properties, *bands) for field in place)
+    own = [url for url in EXTENSIONS if spectral or "/eo/" not in url]
+    return [*own, *([STORAGE] if "storage:schemes" in properties else [])]
+
+
+def _kept_extensions(copied: CopiedScene, properties: Json) -> list[str]:
+    """List the provider's whose fields are kept, in the order of its item."""
+    quality = copied.choice.quality.quality if copied.choice.quality else ()
+    given = cast("list[object]", copied.item.get("stac_extensions") or [])
+    urls = [url for url in given if isinstance(url, str) and url.startswith("https://")]
+    if any(old in copied.properties for old in _MOVED):
+        urls.append(VIEW)
+    return list(dict.fromkeys(url for url in urls if _is_used(url, [*properties, *quality])))
+
+
+def _is_used(url: str, fields: list[str]) -> bool:
+    """Tell whether an extension has fields left: the name is the part of its URL before `/v1…`."""
+    name = url.removesuffix("/schema.json").rpartition("/v")[0].rpartition("/")[2]
+    name = name.removesuffix("-extension")
+    prefix = _PREFIXES.get(name, f"{name}:")
+    return name not in _OURS and any(field.startswith(prefix) for field in fields)
 
 
 def _properties(copied: CopiedScene, version: str) -> dict[str, Any]:
     given, scene, bands = copied.properties, copied.scene, copied.choice.bands
-    kept = {key: value for key, value in given.items() if not key.startswith(_DROPPED)}
-    for name in ("datetime", "start_datetime", "end_datetime"):
+    kept = {
+        key: value for key, value in given.items() if key in _STILL or not key.startswith(_DROPPED)
+    }
+    kept |= {now: given[old] for old, now in _MOVED.items() if old in given}
+    for name in _TIMES:
         if given.get(name):  # some catalogues write a space for the T, or a date alone
             kept[name] = rfc3339(parse_time(scene.id, given[name]))
     if scene.platform:
         kept["platform"] = scene.platform
-    software = cast("Json", given.get("processing:software") or {})
-    kept["processing:software"] = {**software, "chipmill": version}
+    kept |= _processing(copied, version)
     kept["gsd"] = min(copied.files[source.asset.key].resolution for source in bands)
-    # The two names of the origin specification; by band, in digital numbers.
+    # The two names of the origin specification; by band, in the sensor's domain.
     kept["normalization_average"] = {s.band.name: s.band.mean for s in bands}
     kept["normalization_standard_deviation"] = {s.band.name: s.band.std for s in bands}
-    if disagreements := _disagreements(copied):
-        kept["chipmill:findings"] = disagreements
+    if schemes := source_schemes(copied):
+        kept["storage:schemes"] = schemes
+    if copied.offset:
+        kept["chipmill:offset"] = copied.offset.to_json()
+    found = disagreements(
+        scene, copied.choice, copied.files, extent=copied.extent, offset=copied.offset
+    )
+    if found:
+        kept["chipmill:findings"] = found
     return kept
 
 
-def rfc3339(time: datetime) -> str:
-    """Write a UTC time in full."""
-    return time.isoformat().replace("+00:00", "Z")
-
-
-def _disagreements(copied: CopiedScene) -> list[str]:
-    """Say where the provider's item and the file differ; the file is right."""
-    found: list[str] = []
-    for asset in copied.choice.assets:
-        raw = cast("Json", copied.item["assets"][asset.key])
-        said = raw.get("proj:shape") or copied.properties.get("proj:shape")
-        grid = copied.files[asset.key].grid
-        if said and list(said) != [grid.height, grid.width]:
-            found.append(
-                f"{asset.key}: the item says {said[0]} x {said[1]} px, "
-                f"the file has {grid.height} x {grid.width}"
-            )
-    return found
+def _processing(copied: CopiedScene, version: str) -> dict[str, Any]:
+    """Say that chipmill had its hand in it; what the provider says of its own stays."""
+    given = copied.properties
+    software = given.get("processing:software")
+    made = cast("dict[str, Any]", software if isinstance(software, dict) else {})
+    said: dict[str, Any] = {
+        "processing:software": {**{name: str(of) for name, of in made.items()}, "chipmill": version}
+    }
+    if copied.offset and copied.offset.baseline:
+        said["processing:version"] = copied.offset.baseline
+    if not given.get("processing:datetime"):
+        last = max(file.record.copied for file in copied.files.values())
+        said["processing:datetime"] = rfc3339(last)
+    return said
 
 
 def _links(copied: CopiedScene) -> list[dict[str, Any]]:
-    given = cast("list[dict[str, Any]]", copied.item.get("links") or [])
+    raw = copied.item.get("links")
+    given = cast("list[object]", raw) if isinstance(raw, list) else []
+    links = [cast("dict[str, Any]", link) for link in given if isinstance(link, dict)]
+    links = [link for link in links if _is_address(link.get("href"))]
+    itself = [link["href"] for link in links if link.get("rel") == "self"]
     origin = [
-        {"rel": "derived_from", "href": link["href"], "type": "application/geo+json"}
-        for link in given
-        if link.get("rel") == "self" and str(link.get("href", "")).startswith(("https:", "http:"))
+        {"rel": rel, "href": href, "type": "application/geo+json"}
+        for href in itself[:1]
+        for rel in ("derived_from", "via")
     ]
-    kept = (link for link in given if link.get("rel") in ("license", "cite-as"))
+    kept = [_plain(link) for link in links if link.get("rel") in ("license", "cite-as")]
     # STAC asks for this link wherever an item names its collection.
     collection = f"../{layout.collection_key(copied.sensor.name).rpartition('/')[2]}"
     ours = {"rel": "collection", "href": collection, "type": "application/json"}
     return [ours, *origin, *kept]
 
 
-def _asset(copied: CopiedScene, asset: Asset) -> dict[str, Any]:
-    file = copied.files[asset.key]
-    raw = cast("Json", copied.item["assets"][asset.key])
-    sources = [source for source in copied.choice.bands if source.asset.key == asset.key]
-    written: dict[str, Any] = {
-        "href": file.href,
-        "type": "image/tiff; application=geotiff",
-        "roles": ["data"] if sources else [MASK_ROLE],
-        "proj:shape": [file.grid.height, file.grid.width],
-        "proj:transform": list(file.grid.transform),
-        **_crs(file.grid),
-        "file:size": file.record.size,
-        "file:checksum": encode_sha256(file.record.sha256),
-        "data_type": file.dtype,
-        "raster:spatial_resolution": file.resolution,
-        "alternate": {"source": {"href": without_signature(asset.href)}},
-    }
-    if not sources:
-        written |= asset.quality
-    if raw.get("title"):
-        written["title"] = raw["title"]
-    if file.nodata is not None:
-        written["nodata"] = "nan" if math.isnan(file.nodata) else file.nodata
-    if sources:
-        written["bands"] = [_band(copied, source) for source in sources]
-    return written
+def _is_address(href: object) -> bool:
+    """Tell an address from a path of the provider's machine, which leads nowhere."""
+    return isinstance(href, str) and href.startswith(("https:", "http:"))
 
 
-def _crs(grid: Grid) -> dict[str, Any]:
-    if grid.crs.startswith("EPSG:"):
-        return {"proj:code": grid.crs}
-    return {"proj:code": None, "proj:wkt2": grid.crs}
+def _plain(link: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: link[name] for name in ("rel", "href", "type", "title") if link.get(name)}
 
 
-def _band(copied: CopiedScene, source: BandSource) -> dict[str, Any]:
-    band, sensor = source.band, copied.sensor
-    written: dict[str, Any] = {"name": band.name, "chipmill:index": source.index}
-    if band.common_name:
-        written["eo:common_name"] = band.common_name
-    if spectral := sensor.spectral(band, copied.scene.platform):
-        written["eo:center_wavelength"] = spectral.wavelength
-        written["eo:full_width_half_max"] = spectral.fwhm
-    said = dict(enumerate(source.asset.bands, start=1)).get(source.index)
-    scale = said.scale if said and said.scale is not None else sensor.scale
-    offset = said.offset if said and said.offset is not None else sensor.offset
-    if sensor.offset_flag and copied.properties.get(sensor.offset_flag) is True:
-        offset = 0.0
-    written["raster:scale"] = scale
-    written["raster:offset"] = offset
-    if found := copied.statistics.get(source.asset.key, {}).get(source.index):
-        written["statistics"] = found
-    return written
+def _clean(value: object) -> object:
+    """Leave no signature in any text and no number that JSON does not have."""
+    match value:
+        case dict():
+            items = cast("Mapping[str, object]", value).items()
+            return {key: _clean(each) for key, each in items}
+        case list() | tuple():
+            return [_clean(each) for each in cast("list[object]", value)]
+        case str():
+            return without_signature(value) if "?" in value or "@" in value else value
+        case float() if not math.isfinite(value):
+            return None
+        case _:
+            return value

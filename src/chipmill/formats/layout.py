@@ -24,14 +24,35 @@ def segment(text: str) -> str:
     return f"{stem}~{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
+def source_items_prefix(collection: str) -> str:
+    """Prefix of the catalogue's own documents of a collection."""
+    return f"provenance/items/{segment(collection)}/"
+
+
 def source_item_key(collection: str, item: str) -> str:
     """Key of the catalogue's own document of a scene, kept as it came."""
-    return f"provenance/items/{segment(collection)}/{segment(item)}.json"
+    return f"{source_items_prefix(collection)}{segment(item)}.json"
 
 
-def provenance_key(collection: str, item: str) -> str:
-    """Key of the record of a scene's copied assets."""
-    return f"provenance/assets/{segment(collection)}/{segment(item)}.json"
+def search_key(search: str) -> str:
+    """Key of the document that names the files of a frozen scene list."""
+    return f"searches/{search}/search.json"
+
+
+def search_file_key(search: str, table: str, digest: str) -> str:
+    """Key of one file of a scene list; `table` is a name with its ending, as items.parquet."""
+    stem, _, ending = table.partition(".")
+    return f"searches/{search}/{stem}-{digest}.{ending}"
+
+
+def provenance_prefix(collection: str, item: str) -> str:
+    """Prefix of the records of a scene's copied assets."""
+    return f"provenance/assets/{segment(collection)}/{segment(item)}/"
+
+
+def provenance_key(collection: str, item: str, asset: str) -> str:
+    """Key of the record of a copied asset."""
+    return f"{provenance_prefix(collection, item)}{segment(asset)}.json"
 
 
 def asset_key(collection: str, item: str, asset: str) -> str:

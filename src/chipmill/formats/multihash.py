@@ -4,8 +4,10 @@ Codes: multiformats table, https://github.com/multiformats/multicodec.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 _CODES = {
     "11": ("sha1", 20),
@@ -18,7 +20,7 @@ _CODES = {
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
-    """A digest and the name of its hash, as `hashlib` knows it."""
+    """A digest and the name of its hash: as `hashlib` knows it, or one of the CRCs of S3."""
 
     algorithm: str
     digest: str
@@ -29,10 +31,9 @@ class Digests:
     """Sizes and hashes a stream in the pass that moves it."""
 
     def __init__(self, *algorithms: str) -> None:
-        """Begin; SHA-256 and MD5 are always among the algorithms."""
+        """Begin; each algorithm is computed once, however often it is named."""
         self.size = 0
-        names = {"sha256", "md5", *algorithms}
-        self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in names}
+        self._hashes = {name: _running(name) for name in dict.fromkeys(algorithms)}
 
     def of(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
         """Pass the pieces on unchanged."""
@@ -45,6 +46,10 @@ class Digests:
     def hex(self, algorithm: str) -> str:
         """Give the digest of what has passed, in lower-case hex."""
         return self._hashes[algorithm].hexdigest()
+
+    def get(self, algorithm: str) -> str | None:
+        """Give the digest where this algorithm was asked for."""
+        return self.hex(algorithm) if algorithm in self._hashes else None
 
 
 def decode_multihash(text: str) -> Checksum | None:
@@ -59,6 +64,45 @@ def decode_multihash(text: str) -> Checksum | None:
     return None
 
 
-def encode_sha256(digest: str) -> str:
-    """Write a SHA-256 digest in hex as a multihash."""
-    return f"1220{digest}"
+def encode_multihash(checksum: Checksum) -> str:
+    """Write a digest as a multihash.
+
+    Raises:
+        StopIteration: Multihash has no code for the algorithm.
+    """
+    code, length = next(
+        (code, length) for code, (name, length) in _CODES.items() if name == checksum.algorithm
+    )
+    return f"{code}{length:02x}{checksum.digest}"
+
+
+class _Running(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+    def hexdigest(self) -> str: ...
+
+
+class _Crc:
+    """A cyclic checksum with the manners of `hashlib`."""
+
+    def __init__(self, step: Callable[[bytes, int], int], size: int) -> None:
+        self._step = step
+        self._size = size
+        self._value = 0
+
+    def update(self, data: bytes, /) -> None:
+        self._value = self._step(data, self._value)
+
+    def hexdigest(self) -> str:
+        return f"{self._value:0{2 * self._size}x}"
+
+
+def _running(algorithm: str) -> _Running:
+    if algorithm == "crc32":
+        return _Crc(zlib.crc32, 4)
+    if algorithm in ("crc32c", "crc64nvme"):
+        # Compiled, and of the pipeline's part of the package alone: trainers import this module.
+        from awscrt import checksums  # noqa: PLC0415
+
+        step = checksums.crc32c if algorithm == "crc32c" else checksums.crc64nvme
+        return _Crc(step, 4 if algorithm == "crc32c" else 8)
+    return hashlib.new(algorithm, usedforsecurity=False)

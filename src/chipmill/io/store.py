@@ -4,13 +4,15 @@ S3 takes its credentials, region and endpoint from the usual `AWS_…` variables
 """
 
 import re
+import secrets
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from io import RawIOBase
+from itertools import chain
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -20,9 +22,15 @@ from obstore.store import ObjectStore, from_url
 
 from chipmill.errors import AlreadyThereError, MissingError, StoreError, TransientError
 
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig  # of its stubs alone
+
 PART_BYTES = 8 * 2**20
 """Bytes of one part of a large write; S3 allows 10,000 parts, so objects up to 80 GB."""
-PARTS_AT_ONCE = 4
+PARTS_AT_ONCE = 1
+"""While a part is on its way the next one is read; files are copied side by side anyway."""
+_LONGEST = timedelta(minutes=5)
+"""A request that takes longer is given up: S3 sends a part of 8 MB in a second or so."""
 SCHEMES = ("file", "s3", "gs", "az")
 
 
@@ -47,8 +55,12 @@ class Store:
     objects: ObjectStore
 
     @classmethod
-    def open(cls, url: str) -> Self:
+    def open(cls, url: str, *, patience: float = 30) -> Self:
         """Open a store; a `file://` root is made when it is not there.
+
+        Args:
+            url: Root of the store.
+            patience: Seconds without an answer or a byte after which a connection counts as dead.
 
         Raises:
             StoreError: The scheme is unknown or the root cannot be used.
@@ -60,8 +72,17 @@ class Store:
             if root.startswith("file://"):
                 _local(root).mkdir(parents=True, exist_ok=True)
                 return cls(root, from_url(root))
-            # An http endpoint is used only where AWS_ENDPOINT_URL names one: the team's own choice.
-            return cls(root, from_url(root, client_options={"allow_http": True}))
+            client: ClientConfig = {
+                # Used only where AWS_ENDPOINT_URL names such an endpoint: the team's own choice.
+                "allow_http": True,
+                "connect_timeout": timedelta(seconds=patience),
+                "read_timeout": timedelta(seconds=patience),
+                "timeout": _LONGEST,
+            }
+            if root.startswith("s3://"):
+                # S3 refuses what does not arrive as it was sent, and keeps the sum.
+                return cls(root, from_url(root, client_options=client, checksum_algorithm="SHA256"))
+            return cls(root, from_url(root, client_options=client))
 
     def href(self, key: str) -> str:
         """Absolute URL of a key."""
@@ -132,6 +153,17 @@ class Store:
 
     def write(self, key: str, chunks: Iterable[bytes]) -> None:
         """Stream an object in; where `chunks` raises, nothing appears under the key."""
+        path = self.local_path(key)
+        if path is not None:
+            with _translated(self.href(key)):
+                _write_file(path, chunks)
+            return
+        rest = iter(chunks)
+        first = _gathered(rest)
+        if sum(map(len, first)) < PART_BYTES:
+            self.put(key, b"".join(first))  # one request instead of three
+            return
+        chunks = chain(first, rest)
         with _translated(self.href(key)):
             obstore.put(
                 self.objects,
@@ -230,6 +262,30 @@ class _Reader(RawIOBase):
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
+
+
+def _write_file(path: Path, chunks: Iterable[bytes]) -> None:
+    """Write a file under a name that no listing shows, and rename it when it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # obstore's own form of a file that is being written: a number after the sign.
+    part = path.with_name(f"{path.name}#{secrets.randbelow(10**12)}")
+    try:
+        with part.open("xb") as file:
+            file.writelines(chunks)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _gathered(chunks: Iterator[bytes]) -> list[bytes]:
+    """Take chunks until they fill a part, or end."""
+    taken: list[bytes] = []
+    size = 0
+    while size < PART_BYTES and (chunk := next(chunks, None)) is not None:
+        taken.append(chunk)
+        size += len(chunk)
+    return taken
 
 
 def _local(url: str) -> Path:

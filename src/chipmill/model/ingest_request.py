@@ -1,17 +1,28 @@
 """Which scenes people ask for: the form of the Prefect UI, the YAML of the command line."""
 
+import json
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from chipmill.errors import RequestError
+from chipmill.model.mgrs import grid_code, tile_area
+from chipmill.model.policy import Policy
+from chipmill.model.radiometry import OffsetChoice
 from chipmill.model.scene import BBox
+from chipmill.model.tile import TileFile
 
 _OPEN = ("", "..")
 """Ends of a period that are left open."""
 
 Longitude = Annotated[float, Field(ge=-180, le=180)]
 Latitude = Annotated[float, Field(ge=-90, le=90)]
+
+
+def _text(value: object) -> object:
+    """Take GeoJSON as YAML or JSON gives it, and keep it as text, which a form can show."""
+    return json.dumps(value) if isinstance(value, dict) else value
 
 
 class IngestRequest(BaseModel):
@@ -24,13 +35,31 @@ class IngestRequest(BaseModel):
     )
     catalog: str = Field(
         title="Catalogue",
-        description="URL or path of a STAC API, a static catalogue, an ItemCollection (JSON), a "
-        "stac-geoparquet file, or a folder of GeoTIFFs.",
+        description="URL or path of a STAC API, a static catalogue, an ItemCollection (JSON), "
+        "items as JSON lines, a stac-geoparquet file, or a folder of GeoTIFFs.",
     )
     bbox: tuple[Longitude, Latitude, Longitude, Latitude] | None = Field(
         default=None,
         title="Area",
         description="West, south, east, north in degrees; west > east crosses the antimeridian.",
+    )
+    geometry: Annotated[str | None, BeforeValidator(_text)] = Field(
+        default=None,
+        title="Area as GeoJSON",
+        description="GeoJSON, or the path or URL of a file of it.",
+    )
+    mgrs: tuple[str, ...] = Field(
+        default=(),
+        title="MGRS tiles",
+        description="Sentinel-2 tiles as 33TWM; each is searched by itself.",
+    )
+    tiles: TileFile = Field(
+        default=TileFile(), title="Tiles of a file", description="Each is searched by itself."
+    )
+    grid_codes: tuple[str, ...] = Field(
+        default=(),
+        title="Grid codes",
+        description="Only scenes with one of these, as WRS2-189027 or MGRS-33T*; empty: any.",
     )
     period: str | None = Field(
         default=None,
@@ -48,15 +77,25 @@ class IngestRequest(BaseModel):
         title="Most cloud (%)",
         description="Leaves out scenes whose catalogue states more cloud, in percent.",
     )
+    max_nodata: float | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        title="Most nodata (%)",
+        description="Leaves out scenes whose catalogue states more nodata, in percent.",
+    )
+    policy: Policy = Field(
+        default=Policy(), title="Policy", description="Which of the scenes that match are taken."
+    )
     limit: int = Field(default=1000, ge=1, title="Most scenes")
+    refresh: bool = Field(
+        default=False,
+        title="Refresh",
+        description="Ask the catalogue again for what is new; otherwise a request that was "
+        "searched before gives the same scenes.",
+    )
     bands: tuple[str, ...] = Field(
         default=(), title="Bands", description="chipmill's band names; empty: all of the sensor."
-    )
-    cloud_classes: tuple[str, ...] = Field(
-        default=(),
-        title="Cloud classes",
-        description="Flags of the quality band that count as cloud, such as cloud_shadow; empty: "
-        "those of the sensor. `chipmill sensors` lists them.",
     )
     chip_size: int = Field(
         default=256,
@@ -64,6 +103,18 @@ class IngestRequest(BaseModel):
         le=4096,
         title="Chip size (px)",
         description="Edge of a chip in pixels of the scene's finest grid.",
+    )
+    cloud_classes: tuple[str, ...] = Field(
+        default=(),
+        title="Cloud classes",
+        description="Flags of the quality band that count as cloud, such as cloud_shadow; empty: "
+        "those of the sensor. `chipmill sensors` lists them.",
+    )
+    offset: OffsetChoice = Field(
+        default="from evidence",
+        title="Offset in the pixels",
+        description="Whether the offset of Sentinel-2 is subtracted already. Scenes where pixels, "
+        "baseline and flags do not tell are quarantined, unless you decide for all of them.",
     )
     shard_size: int | None = Field(
         default=None,
@@ -89,6 +140,16 @@ class IngestRequest(BaseModel):
             )
         return value
 
+    @field_validator("mgrs")
+    @classmethod
+    def _are_tiles(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            for name in value:
+                tile_area(name)
+            return tuple(sorted({grid_code(name).removeprefix("MGRS-") for name in value}))
+        except RequestError as err:
+            raise ValueError(str(err)) from None
+
     @field_validator("period")
     @classmethod
     def _is_period(cls, value: str | None) -> str | None:
@@ -101,6 +162,30 @@ class IngestRequest(BaseModel):
         if len(ends) > 1 and ends[0].replace(tzinfo=None) > ends[1].replace(tzinfo=None):
             raise ValueError(f"the period {value!r} ends before it starts; swap the two")
         return value
+
+    @field_validator("max_cloud", "max_nodata")
+    @classmethod
+    def _is_percent(cls, value: float | None) -> float | None:
+        # Clay v1 compared a limit of 0.75 with percent and so kept cloudless scenes only.
+        if value is not None and 0 < value < 1:
+            raise ValueError(
+                f"{value:g} reads like a share, and catalogues state percent; write "
+                f"{100 * value:g}, or 1 where a hundredth is meant"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _is_one_area(self) -> Self:
+        given: dict[str, Any] = {
+            "bbox": self.bbox,
+            "geometry": self.geometry,
+            "mgrs": self.mgrs,
+            "tiles": self.tiles.file,
+        }
+        named = [name for name, value in given.items() if value]
+        if len(named) > 1:
+            raise ValueError(f"{' and '.join(named)} both name the area; leave one of them")
+        return self
 
 
 def _ends(period: str | None) -> list[str]:

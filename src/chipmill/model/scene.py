@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from chipmill.model.grid import Affine
+
 BBox = tuple[float, float, float, float]
 """West, south, east, north in degrees; west > east crosses the antimeridian."""
 
@@ -33,6 +35,22 @@ class AssetBand:
     wavelength: float | None = None
     fwhm: float | None = None
     """Both in micrometres."""
+    dtype: str | None = None
+    nodata: float | None = None
+    """NaN and the infinities included."""
+    resolution: float | None = None
+    """Pixel size in metres, as the item states it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatedGrid:
+    """What an item says of the grid of a file (projection extension); the file may differ."""
+
+    crs: str | None = None
+    """A code as `EPSG:32633`, WKT2, or PROJJSON."""
+    shape: tuple[int, int] | None = None
+    """Height, width."""
+    transform: Affine | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +81,7 @@ class Asset:
     """Whether the item says that who reads `href` pays for the transfer (storage extension)."""
     alternates: tuple[Alternate, ...] = ()
     """Other places of the same file, in the order of the item."""
+    grid: StatedGrid = StatedGrid()
     quality: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False)
     """What the item says of the flags of a quality band: `classification:…`, as JSON."""
 
@@ -102,7 +121,8 @@ class Scene:
     collection: str | None
     datetime: datetime
     """UTC; of a composite the middle of its period."""
-    bbox: BBox
+    bbox: BBox | None
+    """None: the item has none, as STAC allows where there is no geometry; the files know it."""
     platform: str | None
     """Lower case with hyphens, as in `landsat-8`."""
     cloud_cover: float | None

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from chipmill.errors import RequestError
 from chipmill.model.quality import QualityRule
+from chipmill.model.radiometry import OffsetRule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +70,8 @@ class Sensor:
     scale: float = 1.0
     offset: float = 0.0
     """Physical value = digital number x scale + offset, where the item says nothing."""
-    offset_flag: str | None = None
-    """Property of an item that says, when true, that the offset is in the pixels already."""
+    offset_rule: OffsetRule | None = None
+    """An offset that may be in the pixels or not: it is judged for each scene."""
     alpha: bool = False
     """Whether an alpha band of its files masks the others; false where cameras mislabel a band."""
     decibels: bool = False

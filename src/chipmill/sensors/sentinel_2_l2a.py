@@ -17,6 +17,7 @@ several resolutions; JPEG 2000 becomes GeoTIFF when it is copied.
 """
 
 from chipmill.model.quality import QualityRule, value
+from chipmill.model.radiometry import OffsetRule
 from chipmill.model.sensor import Band, Sensor, Spectral
 
 PLATFORMS = ("sentinel-2a", "sentinel-2b", "sentinel-2c")
@@ -175,5 +176,11 @@ SENSOR = Sensor(
     quality=SCL,
     nodata=0,
     scale=0.0001,
-    offset_flag="earthsearch:boa_offset_applied",
+    offset_rule=OffsetRule(
+        added=1000,
+        since=(4, 0),
+        baselines=("s2:processing_baseline", "sentinel:processing_baseline", "processing:version"),
+        flag="earthsearch:boa_offset_applied",
+        from_wavelength=0.6,
+    ),
 )

@@ -9,31 +9,22 @@ import logging
 import random
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
-from http import HTTPStatus
 from typing import Final
-from uuid import UUID
 
 import httpx
-from pydantic import BaseModel, ValidationError
 
 from chipmill.errors import ChipmillError, TransientError
 from chipmill.io.ledger import Ledger
 from chipmill.io.ledger_rows import OutboxRow
+from chipmill.service.prefect_api import start_flow
 
 _PAUSE: Final = 0.5  # seconds between looks at the ledger, when nobody wakes the sender
 _TIMEOUT: Final = 10.0  # seconds for one call of Prefect's API
 _FIRST_DELAY: Final = 1.0  # seconds
 _LONGEST_DELAY: Final = 60.0  # seconds
-_LONGEST_ERROR: Final = 300  # characters
 _PARAMETER: Final = {"cleanup": "megabatch", "stage": "plan"}  # of the flow of each kind
 
 _log: Final = logging.getLogger(__name__)
-
-
-class _Created(BaseModel):
-    """What is read of Prefect's answers, deployments and flow runs alike."""
-
-    id: UUID
 
 
 class Sender:
@@ -100,7 +91,8 @@ class Sender:
 
     async def _try(self, client: httpx.AsyncClient, row: OutboxRow) -> bool:
         try:
-            flow_run = await _start(client, row)
+            subject = {_PARAMETER[row.kind]: row.subject}
+            flow_run = await start_flow(client, row.kind, subject, key=row.key)
         except TransientError as err:
             delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** min(row.attempts, 10))
             delay *= random.uniform(0.5, 1)  # noqa: S311  spreads tries, not a secret
@@ -121,44 +113,6 @@ class Sender:
         else:
             _log.warning("the outbox moves again with %s", what)
         self._troubles[what] = trouble
-
-
-async def _start(client: httpx.AsyncClient, row: OutboxRow) -> str:
-    """Create the flow run, or find the one that this key has created before; gives its id.
-
-    Raises:
-        TransientError: Prefect does not answer, has no such deployment, or refuses.
-    """
-    name = f"{row.kind}/{row.kind}"
-    try:
-        found = await client.get(f"/deployments/name/{name}")
-        if found.status_code == HTTPStatus.NOT_FOUND:
-            raise TransientError(
-                f"Prefect has no deployment {name}; deploy with "
-                "`prefect deploy --all --prefect-file deployments/prefect.yaml`"
-            )
-        deployment = _id_of(found)
-        order = {"parameters": {_PARAMETER[row.kind]: row.subject}, "idempotency_key": row.key}
-        return _id_of(await client.post(f"/deployments/{deployment}/create_flow_run", json=order))
-    except httpx.HTTPError as err:
-        raise TransientError(
-            f"Prefect's API {client.base_url} does not answer ({type(err).__name__}); "
-            "is its server up?"
-        ) from err
-
-
-def _id_of(answer: httpx.Response) -> str:
-    if not answer.is_success:
-        raise TransientError(
-            f"Prefect answers {answer.status_code} at {answer.url.path}: "
-            f"{answer.text[:_LONGEST_ERROR]}"
-        )
-    try:
-        return str(_Created.model_validate_json(answer.content).id)
-    except ValidationError as err:
-        raise TransientError(
-            f"what answers at {answer.url} is not Prefect's API; check PREFECT_API_URL"
-        ) from err
 
 
 def _tell_why(task: asyncio.Task[None]) -> None:

@@ -7,9 +7,9 @@ from typing import cast
 
 from chipmill.errors import MissingError
 from chipmill.formats import layout
+from chipmill.formats.copied import AssetStatistics, CopiedFile
 from chipmill.formats.item_reading import Json
-from chipmill.formats.item_writing import AssetStatistics, CopiedFile
-from chipmill.formats.multihash import encode_sha256
+from chipmill.formats.multihash import encode_multihash
 from chipmill.io.store import Store
 from chipmill.model.choice import Choice
 from chipmill.model.scene import SceneRef
@@ -47,7 +47,7 @@ def _known(scene: SceneRef, archive: Store) -> Mapping[str, Json]:
 
 def _said_of(asset: Json | None, file: CopiedFile, bands: list[int]) -> Mapping[int, Json]:
     """Give what an asset says of these bands, if it is of the same bytes and the same nodata."""
-    if asset is None or asset["file:checksum"] != encode_sha256(file.record.sha256):
+    if asset is None or asset["file:checksum"] != encode_multihash(file.record.checksum):
         return {}
     said = asset.get("nodata")
     if str(file.nodata) != str(None if said is None else float(said)):

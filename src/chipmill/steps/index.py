@@ -14,7 +14,8 @@ from chipmill.errors import MissingError, SceneError
 from chipmill.formats import layout
 from chipmill.formats.archived_item import read_archived
 from chipmill.formats.chip_index import ChipColumns, IndexedScene, encode_part, read_part
-from chipmill.formats.item_reading import Json, without_signature
+from chipmill.formats.item_reading import Json
+from chipmill.formats.signature import without_signature
 from chipmill.io.place import Place, place_of
 from chipmill.io.store import Store
 from chipmill.model.archived import ArchivedScene
@@ -29,8 +30,9 @@ from chipmill.steps.survey import read_document, sensor_of, survey
 
 log = logging.getLogger(__name__)
 
-LATER = "normalization_"
-"""Begin of the properties that are written into an item when its chips are counted already."""
+PASSING = ("normalization_", "processing:datetime")
+"""Begin of the properties that are no content of a scene: figures of a snapshot that are written in
+when its chips are counted already, and when it was made. The same of an asset is `created`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +89,8 @@ def index_chips(
     place = partial(Place, archive)
     chips, shares = _counted(archived, rule, chip_size=chip_size, place=place)
     described, data = encode_part(
-        _describe(archived, chips, assets=item["assets"], inputs=inputs), _columns(chips, shares)
+        _describe(archived, chips, assets=_lasting(item["assets"]), inputs=inputs),
+        _columns(chips, shares),
     )
     archive.put(key, data)
     log.info("%s: %d chips indexed", scene, chips.rows * chips.cols)
@@ -159,10 +162,19 @@ def _rule(scene: ArchivedScene, cloud: tuple[str, ...]) -> QualityRule | None:
 def _inputs(item: Json, rule: QualityRule | None, chip_size: int) -> str:
     """Name all that a part depends on: the item but for what is written into it later, the rule."""
     properties = {
-        name: value for name, value in item["properties"].items() if not name.startswith(LATER)
+        name: value for name, value in item["properties"].items() if not name.startswith(PASSING)
     }
-    said = json.dumps({**item, "properties": properties}, sort_keys=True)
+    lasting = {**item, "properties": properties, "assets": _lasting(item["assets"])}
+    said = json.dumps(lasting, sort_keys=True)
     return hashlib.sha256(f"{said}{rule!r}{chip_size}".encode()).hexdigest()
+
+
+def _lasting(assets: Mapping[str, Json]) -> dict[str, Json]:
+    """Give assets without the time of their copy: the same bytes are the same scene."""
+    return {
+        key: {name: value for name, value in asset.items() if name != "created"}
+        for key, asset in assets.items()
+    }
 
 
 def _indexed(scene: SceneRef, part: IndexedScene, *, fresh: bool) -> Indexed:

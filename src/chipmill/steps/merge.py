@@ -16,10 +16,11 @@ from chipmill.formats import layout
 from chipmill.formats.asset_table import asset_table
 from chipmill.formats.chip_index import IndexedScene, read_part, read_part_scene, scene_row
 from chipmill.formats.finding import decode_finding
-from chipmill.formats.provenance import decode_record
 from chipmill.formats.snapshot import Snapshot
+from chipmill.io.records import read_records
 from chipmill.io.spool import Place, Spool, spooled
 from chipmill.io.store import Store
+from chipmill.model.scene import SceneRef
 from chipmill.steps.bind import bind_snapshot
 from chipmill.steps.history import Lock, advance, load_snapshot
 from chipmill.steps.sheaf import AT_ONCE, Piece, Rows, Sheaf, sheaves
@@ -162,6 +163,5 @@ def _rows(spool: Spool, place: Place, *, version: str, where: str) -> Rows:
 
 
 def _assets(archive: Store, collection: str, item: str) -> pa.Table:
-    key = layout.provenance_key(collection, item)
-    record = decode_record(archive.get(key), where=archive.href(key))
-    return asset_table(f"{collection}/{item}", record)
+    records = read_records(SceneRef(collection=collection, item=item), archive)
+    return asset_table(f"{collection}/{item}", records.values())

@@ -1,7 +1,6 @@
 """survey: what the files of a scene say of themselves, read where they lie."""
 
 import json
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
@@ -9,16 +8,18 @@ from urllib.parse import urljoin
 
 from chipmill.errors import RequestError, SceneError
 from chipmill.formats.archived_item import read_archived
+from chipmill.formats.copied import FileFacts
 from chipmill.formats.item_reading import Json, read_item
 from chipmill.io.place import place_of
 from chipmill.io.raster import Header, read_header
 from chipmill.io.source import open_source
 from chipmill.model.archived import ArchivedBand, ArchivedFile, ArchivedScene
 from chipmill.model.choice import BandSource, choose
-from chipmill.model.footprint import pixel_metres
+from chipmill.model.extent import extent
 from chipmill.model.scene import Asset, Scene, SceneRef
 from chipmill.model.sensor import Sensor
 from chipmill.sensors import sensor, sensors
+from chipmill.steps.facts import aligned, facts_of
 
 AT_ONCE = 8
 """Headers that are read side by side."""
@@ -68,13 +69,20 @@ def survey(item: Json, *, kind: Sensor, bands: tuple[str, ...] = ()) -> Archived
     with ThreadPoolExecutor(AT_ONCE) as pool:
         headers = pool.map(_header, choice.assets)
         by_key = dict(zip((asset.key for asset in choice.assets), headers, strict=True))
-    files = {asset.key: _file(asset, by_key[asset.key], kind) for asset in choice.assets}
+    facts = {
+        asset.key: facts_of(by_key[asset.key], asset, kind, is_quality=asset == choice.quality)
+        for asset in choice.assets
+    }
+    files = {asset.key: _file(asset, facts[asset.key]) for asset in choice.assets}
     return ArchivedScene(
         ref=SceneRef(collection=kind.name, item=scene.id),
         datetime=scene.datetime,
-        bbox=scene.bbox,
+        bbox=scene.bbox or extent(aligned(choice, facts, where=scene.id)),
         platform=scene.platform,
-        bands=tuple(_band(source, scene, kind, files) for source in choice.bands),
+        bands=tuple(
+            _band(source, scene, kind, files[source.asset.key], facts[source.asset.key].resolution)
+            for source in choice.bands
+        ),
         quality=files[choice.quality.key] if choice.quality else None,
     )
 
@@ -115,25 +123,31 @@ def _header(asset: Asset) -> Header:
     return read_header(*place_of(asset.href))
 
 
-def _file(asset: Asset, header: Header, kind: Sensor) -> ArchivedFile:
-    told = kind.nodata_of(header.nodata, masked=header.masked, alpha=header.alpha is not None)
+def _file(asset: Asset, facts: FileFacts) -> ArchivedFile:
     return ArchivedFile(
-        key=asset.href, grid=header.grid, dtype=header.dtype, nodata=told, flags=asset.quality
+        key=asset.href,
+        grid=facts.grid,
+        dtype=facts.dtype,
+        nodata=facts.nodata,
+        flags=asset.quality,
     )
 
 
 def _band(
-    source: BandSource, scene: Scene, kind: Sensor, files: Mapping[str, ArchivedFile]
+    source: BandSource,
+    scene: Scene,
+    kind: Sensor,
+    file: ArchivedFile,
+    resolution: float,
 ) -> ArchivedBand:
-    file, band = files[source.asset.key], source.band
+    band = source.band
     spectral = kind.spectral(band, scene.platform)
-    latitude = (scene.bbox[1] + scene.bbox[3]) / 2
     return ArchivedBand(
         name=band.name,
         common_name=band.common_name,
         file=file,
         index=source.index,
-        gsd=pixel_metres(file.grid, latitude=latitude),
+        gsd=resolution,
         wavelength=spectral.wavelength if spectral else None,
         fwhm=spectral.fwhm if spectral else None,
         scale=kind.scale,

@@ -1,0 +1,137 @@
+"""The command that brings scenes into the archive, or says what that would take."""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Annotated
+from uuid import uuid4
+
+import httpx
+import typer
+
+from chipmill.cli.app import app, sentence
+from chipmill.errors import RequestError
+from chipmill.formats.request_file import read_request
+from chipmill.io.store import Store
+from chipmill.model.access import Access, is_local
+from chipmill.model.ingest_request import IngestRequest
+from chipmill.service.prefect_api import start_flow
+from chipmill.settings import Settings
+from chipmill.steps.estimate import Estimate, estimate
+from chipmill.steps.ingest import ingest_scenes
+from chipmill.steps.search import search_scenes
+
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+@app.command()
+@sentence
+def ingest(
+    request: Annotated[Path, typer.Option(help="The request, as YAML.")],
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Search, and say what a run would take.")
+    ] = False,
+    local: Annotated[
+        bool, typer.Option("--local", help="Run in this process, also where Prefect is.")
+    ] = False,
+) -> None:
+    """Bring scenes into the archive: by Prefect where PREFECT_API_URL is set, else here."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    logging.getLogger("chipmill").setLevel(logging.INFO)
+    asked, settings = _read(request), Settings.load()
+    if dry_run:
+        _say(_estimated(asked, settings))
+    elif settings.has_prefect and not local:
+        typer.echo(f"flow run {asyncio.run(_start(asked, settings))} is on its way")
+    else:
+        _run(asked, settings)
+
+
+def _read(path: Path) -> IngestRequest:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as err:
+        raise RequestError(f"the request {path} cannot be read ({err})") from err
+    return read_request(text, where=str(path))
+
+
+def _estimated(asked: IngestRequest, settings: Settings) -> Estimate:
+    archive = Store.open(settings.archive, patience=settings.patience)
+    found = search_scenes(
+        asked, archive, at_once=settings.searches_at_once, rate=settings.search_rate
+    )
+    return estimate(asked, found, archive, throughput=settings.throughput)
+
+
+def _run(asked: IngestRequest, settings: Settings) -> None:
+    archive = Store.open(settings.archive, patience=settings.patience)
+    found = search_scenes(
+        asked, archive, at_once=settings.searches_at_once, rate=settings.search_rate
+    )
+    done, snapshot = ingest_scenes(
+        asked,
+        found,
+        archive,
+        at_once=settings.copies_at_once,
+        access=Access.of(settings, local=is_local(asked.catalog)),
+    )
+    for finding in done.findings:
+        typer.echo(f"{finding.collection}/{finding.item} is {finding.kind}: {finding.reason}")
+    tally = done.tally
+    typer.echo(
+        f"{len(done.scenes)} of {len(found)} scenes are indexed: {tally.get('copied', 0)} assets "
+        f"copied ({tally.get('bytes', 0) / 1e6:,.1f} MB), {tally.get('skipped', 0)} there already, "
+        f"{tally.get('chips', 0):,} chips"
+    )
+    typer.echo(f"snapshot {snapshot.snapshot}")
+
+
+async def _start(asked: IngestRequest, settings: Settings) -> str:
+    parameters = {"request": asked.model_dump(mode="json")}
+    async with httpx.AsyncClient(base_url=settings.prefect_api, timeout=30) as client:
+        return await start_flow(client, "ingest", parameters, key=uuid4().hex)
+
+
+def _say(found: Estimate) -> None:
+    need = found.need
+    typer.echo(f"scenes       {need.scenes:,}")
+    for scene, reason in found.unusable.items():
+        typer.echo(f"  {scene} cannot be used: {reason}")
+    typer.echo(f"assets       {need.assets:,}, {_size(need.bytes)}{_doubt(found)}")
+    typer.echo(f"chips        {need.chips:,}, before cloud and nodata")
+    typer.echo(
+        f"archive      {need.objects:,} objects, {_size(need.bytes)}; {need.writes:,} writes, "
+        f"{need.reads:,} reads at the providers"
+    )
+    typer.echo(
+        f"fast storage {_size(need.fast)} at most for all chips, {_size(need.largest_scene)} for "
+        "the largest scene"
+    )
+    typer.echo(f"time         {_time(found)}")
+
+
+def _doubt(found: Estimate) -> str:
+    need = found.need
+    said = [
+        f"{need.estimated:,} of them estimated from a sample" if need.estimated else "",
+        f"{need.unknown:,} of them of unknown size" if need.unknown else "",
+    ]
+    return "".join(f", {part}" for part in said if part)
+
+
+def _time(found: Estimate) -> str:
+    if found.throughput is None or found.seconds is None:
+        return "unknown: no asset could be read; set CHIPMILL_THROUGHPUT"
+    source = "measured on a sample now" if found.is_measured else "as CHIPMILL_THROUGHPUT says"
+    hours, rest = divmod(round(found.seconds), 3600)
+    return (
+        f"{hours}:{rest // 60:02d}:{rest % 60:02d} to copy, at {_size(round(found.throughput))}/s, "
+        f"{source}"
+    )
+
+
+def _size(number: int) -> str:
+    """Write bytes in the unit that a person would choose."""
+    step = min((len(str(number)) - 1) // 3, len(_UNITS) - 1)
+    return f"{number / 1000**step:,.1f} {_UNITS[step]}"

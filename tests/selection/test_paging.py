@@ -262,7 +262,7 @@ def test_a_server_without_post_is_asked_by_get(serve: Serve, answer: Answer) -> 
     assert asked.method == "GET"
     assert parse_qs(urlsplit(asked.path).query) == {
         "limit": ["100"],
-        "bbox": ["1,2,3,4"],
+        "bbox": ["1.0,2.0,3.0,4.0"],
         "collections": ["x,y"],
         "ids": ["a,b"],
         "datetime": ["2024-01-01T00:00:00Z/.."],

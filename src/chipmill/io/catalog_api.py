@@ -12,10 +12,13 @@ from itertools import chain, islice
 from typing import Any, cast
 from urllib.parse import urlencode, urljoin, urlsplit
 
+from pystac_client.conformance import ConformanceClasses
+
 from chipmill.errors import CatalogError
-from chipmill.io.catalog_body import Body, flat_parameter, needed, search_body
+from chipmill.io.catalog_body import Body, needed, search_parameters
 from chipmill.io.catalog_query import Item, Query, has_id, matching, sides
 from chipmill.io.documents import Documents, RefusedError, parsed
+from chipmill.model.scene import BBox
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +26,7 @@ PAGE = 100
 """Items of a page; what is asked for more than that, servers cut, and answers grow to megabytes."""
 EMPTY_PAGES = 20
 """So many pages in a row without a new item end a search: the server leads in a circle."""
-_EXTENSIONS = ("filter", "sort")
+_EXTENSIONS = {"filter": ConformanceClasses.FILTER, "sort": ConformanceClasses.SORT}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +59,9 @@ class Api:
         self._search = urljoin(url, href)
         classes = [str(name) for name in landing["conformsTo"]]
         self._offers = {
-            name for name in _EXTENSIONS if any(f"item-search#{name}" in each for each in classes)
+            name
+            for name, known in _EXTENSIONS.items()
+            if any(known.value in each for each in classes)
         }
         self._told = set[str]()
 
@@ -86,17 +91,16 @@ class Api:
         # Not every server reads west > east as a box across the antimeridian: ask for its sides.
         told = set[object]()
         for box in boxes:
-            body = search_body(query, box, page=page, offers=self._offered(query))
+            asked = self._asked(query, box, page, self._offered(query))
             try:
-                pages = self._pages(self._first(body), told)
+                pages = self._pages(self._first(asked), told)
                 first = next(pages)
             except RefusedError as err:
-                if not body.keys() & {"filter", "sortby"}:
+                if not asked.keys() & {"filter", "sortby"}:
                     raise
                 log.warning("%s refuses a filter (%s): filtered and sorted here", self.url, err)
                 self._offers.clear()
-                body = search_body(query, box, page=page, offers=set())
-                pages = self._pages(self._first(body), told)
+                pages = self._pages(self._first(self._asked(query, box, page, set())), told)
                 first = next(pages)
             yield from first
             for items in pages:
@@ -109,11 +113,15 @@ class Api:
             log.info("%s has no %s extension: done here, over all items", self.url, extension)
         return self._offers
 
-    def _first(self, body: Body) -> _Request:
+    def _asked(self, query: Query, box: BBox | None, page: int, offers: set[str]) -> Body:
+        return search_parameters(
+            self._search, query, box, posts=self._posts, page=page, offers=offers
+        )
+
+    def _first(self, asked: Body) -> _Request:
         if self._posts:
-            return _Request(method="POST", url=self._search, body=body)
-        flat = {key: flat_parameter(key, value) for key, value in body.items()}
-        return _Request(method="GET", url=f"{self._search}?{urlencode(flat)}")
+            return _Request(method="POST", url=self._search, body=asked)
+        return _Request(method="GET", url=f"{self._search}?{urlencode(asked)}")
 
     def _pages(self, first: _Request, told: set[object]) -> Iterator[list[Item]]:
         """Follow the links to the next page; give of each page what was not told before."""

@@ -1,10 +1,11 @@
-"""The body of a STAC item search, with CQL2 and sorting where the server has them."""
+"""What a STAC item search asks for, with CQL2 and sorting where the server has them."""
 
 import json
 from collections.abc import Set as AbstractSet
 from typing import Any, cast
 
 import shapely
+from pystac_client import ItemSearch
 
 from chipmill.io.catalog_query import Query, interval
 from chipmill.model.scene import BBox
@@ -15,50 +16,41 @@ _MOST_POINTS = 500
 Body = dict[str, Any]
 
 
-def search_body(query: Query, box: BBox | None, *, page: int, offers: AbstractSet[str]) -> Body:
-    """Write the body of a search.
+def search_parameters(
+    url: str, query: Query, box: BBox | None, *, posts: bool, page: int, offers: AbstractSet[str]
+) -> Body:
+    """Write what a search asks for: the body of a POST, or the parameters of a GET.
 
     Args:
+        url: Of the search.
         query: What is looked for.
         box: The box, or one side of it, instead of that of the query.
+        posts: Whether the server takes a POST.
         page: Items that a page may have.
         offers: Extensions that the server has, of `filter` and `sort`.
     """
-    said: Body = {
-        "limit": page,
-        "bbox": list(box) if box else None,
-        "collections": list(query.collections),
-        "ids": list(query.ids),
-        "datetime": _datetime(query.period),
-        "intersects": _geometry(query),
-    }
-    conditions = _conditions(query)
-    if conditions and "filter" in offers:
-        both = {"op": "and", "args": conditions}
-        said["filter"] = conditions[0] if len(conditions) == 1 else both
-        said["filter-lang"] = "cql2-json"
-    if query.least_cloudy_first and "sort" in offers:
-        said["sortby"] = [{"field": "properties.eo:cloud_cover", "direction": "asc"}]
-    return {key: value for key, value in said.items() if value not in (None, [])}
+    conditions = _conditions(query) if "filter" in offers else []
+    both = {"op": "and", "args": conditions}
+    sorts = query.least_cloudy_first and "sort" in offers
+    search = ItemSearch(
+        url,
+        method="POST" if posts else "GET",
+        limit=page,
+        bbox=list(box) if box else None,
+        collections=list(query.collections) or None,
+        ids=list(query.ids) or None,
+        datetime=_datetime(query.period),
+        intersects=_geometry(query),
+        filter=(conditions[0] if len(conditions) == 1 else both) if conditions else None,
+        sortby=[{"field": "properties.eo:cloud_cover", "direction": "asc"}] if sorts else None,
+    )
+    return search.get_parameters()
 
 
 def needed(query: Query) -> set[str]:
     """Tell which extensions would do the work of a query at the server."""
     wanted = {"filter"} if _conditions(query) else set[str]()
     return wanted | ({"sort"} if query.least_cloudy_first else set[str]())
-
-
-def flat_parameter(key: str, value: object) -> object:
-    """Write a value of the body as a parameter of a GET request."""
-    match key, value:
-        case "sortby", _:
-            return "+properties.eo:cloud_cover"
-        case (("bbox" | "ids" | "collections"), list()):
-            return ",".join(str(each) for each in cast("list[object]", value))
-        case _, dict():
-            return json.dumps(value)
-        case _:
-            return value
 
 
 def _conditions(query: Query) -> list[Body]:

@@ -51,6 +51,20 @@ def test_a_stream_goes_in_and_out_whole(store: Store, size: int) -> None:
     assert b"".join(stream) == data[:size]
 
 
+def test_a_store_streams_into_a_store(store: Store) -> None:
+    """What one waits for in the middle of a write is read from the other, and may be the same."""
+    data = bytes(range(256)) * (3 * PART_BYTES // 256 + 1)
+    store.put("from.bin", data)
+    for reads in (lambda: store.stream("from.bin")[1], lambda: _source_of(store)):
+        store.write("to.bin", reads())
+        assert store.get("to.bin") == data
+
+
+def _source_of(store: Store) -> Iterator[bytes]:
+    with open_source(store.href("from.bin")) as source:
+        yield from source.pieces
+
+
 @pytest.mark.parametrize("before", [0, 1, 3])
 def test_a_stream_that_breaks_leaves_nothing(store: Store, before: int) -> None:
     """Half an asset under its final key would be trained on; the error stays what it was."""

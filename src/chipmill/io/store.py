@@ -21,6 +21,7 @@ from obstore import exceptions as obx
 from obstore.store import ObjectStore, from_url
 
 from chipmill.errors import AlreadyThereError, MissingError, StoreError, TransientError
+from chipmill.io.relay import relayed
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig  # of its stubs alone
@@ -163,12 +164,11 @@ class Store:
         if sum(map(len, first)) < PART_BYTES:
             self.put(key, b"".join(first))  # one request instead of three
             return
-        chunks = chain(first, rest)
-        with _translated(self.href(key)):
+        with _translated(self.href(key)), relayed(chain(first, rest)) as pieces:
             obstore.put(
                 self.objects,
                 key,
-                chunks,
+                pieces,
                 use_multipart=True,
                 chunk_size=PART_BYTES,
                 max_concurrency=PARTS_AT_ONCE,

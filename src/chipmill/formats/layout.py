@@ -168,6 +168,42 @@ def plan_normalization_key(plan: str) -> str:
     return f"plans/{plan}/normalization.json"
 
 
+EXPORTS = "exports/"
+"""Prefix of all static exports: below it one folder an export."""
+EXPORT = "export.json"
+"""Name of the document of a whole export in its folder; written last."""
+
+
+def export_prefix(name: str) -> str:
+    """Prefix of a static export; what lies below it can be moved elsewhere as it is."""
+    return f"{EXPORTS}{name}/"
+
+
+def export_claim_key(name: str) -> str:
+    """Key of the document that says of which plan an export is; written first, create-only."""
+    return f"{export_prefix(name)}claim.json"
+
+
+def export_key(name: str) -> str:
+    """Key of the document that says that an export is whole; written last."""
+    return f"{export_prefix(name)}{EXPORT}"
+
+
+def export_folder(number: int) -> str:
+    """Folder of a megabatch in its export."""
+    return f"{number:05d}"
+
+
+def export_records_prefix(name: str) -> str:
+    """Prefix of what is known of the files of an export while it is being written."""
+    return f"{export_prefix(name)}records/"
+
+
+def export_record_key(name: str, file: str) -> str:
+    """Key of the record of one file of an export, named by its path in the export."""
+    return f"{export_records_prefix(name)}{file}.json"
+
+
 def megabatch_folder(plan: str, number: int) -> str:
     """Folder of a megabatch below the root of fast storage."""
     return f"{plan}/{number:05d}"

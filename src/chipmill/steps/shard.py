@@ -42,6 +42,11 @@ class Shard:
         return self.name
 
 
+def shard_size(scenes: int) -> int:
+    """Say how many scenes one task run takes: one where each can still be seen, else more."""
+    return 1 if scenes <= EACH_SEEN else max(MANY, -(-scenes // SHARDS))
+
+
 def into_shards(scenes: Sequence[SceneRef], *, size: int | None = None) -> list[Shard]:
     """Divide scenes into shards; a shard of one scene has the scene's name.
 
@@ -50,8 +55,7 @@ def into_shards(scenes: Sequence[SceneRef], *, size: int | None = None) -> list[
         size: Scenes of a shard; None: one where each can still be seen, else as many as keep the
             number of shards at a few hundred.
     """
-    if size is None:
-        size = 1 if len(scenes) <= EACH_SEEN else max(MANY, -(-len(scenes) // SHARDS))
+    size = size or shard_size(len(scenes))
     count = -(-len(scenes) // size)
     return [
         Shard(

@@ -76,7 +76,7 @@ def stage_megabatch(
 
         with ThreadPoolExecutor(SCENES_AT_ONCE) as pool:
             packs = list(pool.map(pack, load_scenes(archive, plan.plan, number)))
-        manifest = _manifest(plan, number, packs).encode()
+        manifest = manifest_of(plan, number, packs).encode()
         folder.sync()
         folder.write(layout.MANIFEST, lambda file: _put(file, manifest), fence=fence)
         folder.sync()
@@ -88,20 +88,7 @@ def stage_megabatch(
     return Staged(megabatch=name, scenes=len(packs), chips=chips, size=size)
 
 
-@contextmanager
-def _giving_up(ledger: Ledger, name: str, fence: int, folder: Folder) -> Generator[None]:
-    """Give the bytes back when the block fails, unless the lease is somebody else's."""
-    try:
-        yield
-    except StaleFenceError:
-        raise
-    except ChipmillError as err:
-        folder.remove()
-        ledger.give_up(name, fence, reason=str(err))
-        raise
-
-
-def _manifest(
+def manifest_of(
     plan: Plan,
     number: int,
     packs: list[tuple[ManifestPack, PackHeader]],
@@ -131,6 +118,19 @@ def _manifest(
             pack.model_copy(update={"group": present.index(pack.group)}) for pack, _ in packs
         ),
     )
+
+
+@contextmanager
+def _giving_up(ledger: Ledger, name: str, fence: int, folder: Folder) -> Generator[None]:
+    """Give the bytes back when the block fails, unless the lease is somebody else's."""
+    try:
+        yield
+    except StaleFenceError:
+        raise
+    except ChipmillError as err:
+        folder.remove()
+        ledger.give_up(name, fence, reason=str(err))
+        raise
 
 
 def _put(file: BinaryIO, data: bytes) -> None:

@@ -58,6 +58,13 @@ _PARTS = {
 _LANDSAT = "landsat-c2l2-sr/LC08_L2SP_005009_20150710_T2.json"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run read more than the project keeps."""
+    parser.addoption(
+        "--rasters", type=Path, help="folder of the files in tests/sensors/outcomes/elsewhere.csv"
+    )
+
+
 @pytest.fixture(scope="session")
 def scenes() -> Path:
     """Give the folder of the demo scenes."""

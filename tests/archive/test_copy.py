@@ -10,16 +10,19 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import obstore
 import pytest
 import rasterio
 import stamina
+from affine import Affine
 from numpy.typing import NDArray
 
 from chipmill.errors import ChipmillError, SceneError, StoreError, TransientError
 from chipmill.formats import layout
+from chipmill.io.raster import transcode
 from chipmill.io.records import read_records
 from chipmill.io.store import Store
 from chipmill.model.ingest_request import IngestRequest
@@ -281,6 +284,22 @@ def test_jpeg_2000_is_kept_without_loss(archive: Store, scenes: Path) -> None:
             assert getattr(given, name) == getattr(made, name)
         assert made.profile["tiled"]
         assert (given.read() == made.read()).all()
+
+
+@pytest.mark.parametrize("bits", [9, 12, 15, 16])
+def test_jpeg_2000_of_few_bits_is_kept_without_loss(tmp_path: Path, bits: int) -> None:
+    """Sentinel-2 is delivered as 15 bits in 16, which no predictor of TIFF takes as they are."""
+    given, made = tmp_path / "given.jp2", tmp_path / "made.tif"
+    pixels = np.random.default_rng(bits).integers(0, 2**bits, (1, 96, 80)).astype("uint16")
+    profile: dict[str, Any] = {"driver": "JP2OpenJPEG", "count": 1, "dtype": "uint16"}
+    place: dict[str, Any] = {"crs": "EPSG:32633", "transform": Affine(10, 0, 5e5, 0, -10, 5.2e6)}
+    kept: dict[str, Any] = {"NBITS": bits, "QUALITY": 100, "REVERSIBLE": "YES"}
+    with rasterio.open(given, "w", width=80, height=96, **profile, **place, **kept) as file:
+        file.write(pixels)
+    transcode(given, made)
+    with rasterio.open(made) as file:
+        assert (file.read() == pixels).all()
+        assert file.tags(1, ns="IMAGE_STRUCTURE").get("NBITS") is None
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

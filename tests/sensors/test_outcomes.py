@@ -5,6 +5,10 @@ taken of them, or why they are refused. `outcomes/scenes.csv` has one row a scen
 it has, how many are usable, and the mean of both fractions, or why it is refused. Its sources are
 `item:` a STAC item with its files beside it, `folder:` files without STAC, and `files:` files by
 asset key, with the names of their bands in brackets, for which the test writes an item.
+
+`outcomes/elsewhere.csv` is the same for files that are not kept here because they are large or of
+other products: `pytest tests/sensors/test_outcomes.py --rasters FOLDER` holds it to a folder that
+has them.
 """
 
 import csv
@@ -15,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 import numpy as np
@@ -111,9 +115,9 @@ def test_no_document_raises_anything_but_a_chipmill_error(name: str) -> None:
                     assert choose(read_item(item), kind, bands=bands).bands
 
 
-def _from_item(row: Row, folder: Path) -> Path:
+def _from_item(row: Row, folder: Path, *, root: Path) -> Path:
     """Point the recorded item at the files beside it, where it names those of its provider."""
-    path = ROOT / row["source"].removeprefix("item:")
+    path = root / row["source"].removeprefix("item:")
     item = json.loads(path.read_text())
     files = {file.name.lower(): file for file in path.parent.iterdir()}
     for asset in item["assets"].values():
@@ -127,17 +131,17 @@ def _from_item(row: Row, folder: Path) -> Path:
     return written
 
 
-def _from_folder(row: Row, folder: Path) -> Path:
+def _from_folder(row: Row, folder: Path, *, root: Path) -> Path:
     for name in row["source"].removeprefix("folder:").split(";"):
-        shutil.copy(RASTERS / name, folder)
+        shutil.copy(root / name, folder)
     return folder
 
 
-def _from_files(row: Row, folder: Path) -> Path:
+def _from_files(row: Row, folder: Path, *, root: Path) -> Path:
     assets: dict[str, Any] = {}
     for each in row["source"].removeprefix("files:").split(";"):
         key, listed, name = re.fullmatch(r"(\w+)(?:\[(.*)\])?=(.*)", each, re.ASCII).groups()  # pyright: ignore[reportOptionalMemberAccess]
-        assets[key] = {"href": (RASTERS / name).as_uri(), "type": "image/tiff"}
+        assets[key] = {"href": (root / name).as_uri(), "type": _TYPES[Path(name).suffix.lower()]}
         if listed:
             assets[key]["bands"] = [{"name": band} for band in listed.split("+")]
     item: dict[str, Any] = {
@@ -154,11 +158,19 @@ def _from_files(row: Row, folder: Path) -> Path:
     return written
 
 
+_TYPES = {".tif": "image/tiff", ".tiff": "image/tiff", ".jp2": "image/jp2"}
 _FROM = {"item": _from_item, "folder": _from_folder, "files": _from_files}
 
 
-def outcome(row: Row, folder: Path, ingest: Ingest) -> dict[str, str]:
-    """Ingest the scene of a row and say what came of it, in the words of the table."""
+def outcome(row: Row, folder: Path, ingest: Ingest, *, root: Path | None = None) -> dict[str, str]:
+    """Ingest the scene of a row and say what came of it, in the words of the table.
+
+    Args:
+        row: Of a table of scenes.
+        folder: Empty, for the archive and what is written for the row.
+        ingest: Brings a request into an archive.
+        root: Where the row's files are; None: in this project.
+    """
     source = folder / "source"
     source.mkdir()
     archive = Store.open((folder / "archive").as_uri())
@@ -166,7 +178,7 @@ def outcome(row: Row, folder: Path, ingest: Ingest) -> dict[str, str]:
     size = int(row["chip_size"])
     request = IngestRequest(
         sensor=row["sensor"],
-        catalog=str(_FROM[kind](row, source)),
+        catalog=str(_FROM[kind](row, source, root=root or (ROOT if kind == "item" else RASTERS))),
         bands=tuple(row["bands"].split()),
         chip_size=size,
         offset=cast("OffsetChoice", row["offset"] or "from evidence"),
@@ -189,7 +201,43 @@ def outcome(row: Row, folder: Path, ingest: Ingest) -> dict[str, str]:
 @pytest.mark.parametrize("row", _table("scenes"), ids=lambda row: row["name"])
 def test_a_scene_comes_to_what_is_recorded(row: Row, tmp_path: Path, ingest: Ingest) -> None:
     """From search to index with real pixels: no count of a release before may change unseen."""
-    came = outcome(row, tmp_path, ingest)
+    _expect(row, outcome(row, tmp_path, ingest))
+
+
+@pytest.fixture
+def rasters(request: pytest.FixtureRequest) -> Path:
+    """Give the folder of files that are not kept here."""
+    folder = cast("Path | None", request.config.getoption("--rasters"))
+    if folder is None:
+        pytest.skip("no --rasters: files that are not kept here are not read")
+    return folder
+
+
+@pytest.mark.parametrize("row", _table("elsewhere"), ids=lambda row: row["name"])
+def test_a_scene_elsewhere_comes_to_what_is_recorded(
+    row: Row, tmp_path: Path, ingest: Ingest, rasters: Path
+) -> None:
+    """The same for whole scenes and for products that no sensor is of."""
+    _expect(row, outcome(row, tmp_path, ingest, root=rasters))
+
+
+def test_every_raster_elsewhere_is_in_a_table(rasters: Path) -> None:
+    """A raster that nobody looked at proves nothing."""
+    rows = [row["source"] for name in ("scenes", "elsewhere") for row in _table(name)]
+    items = [PurePosixPath(source).parent.name for source in rows if source.startswith("item:")]
+    there = {path for path in rasters.rglob("*") if path.suffix.lower() in _TYPES}
+    items += [PurePosixPath(source).stem for source in rows if source.startswith("item:")]
+    assert there
+    assert not [
+        path
+        for path in sorted(there)
+        if path.parent.name not in items
+        and path.stem not in items
+        and not any(path.relative_to(rasters).as_posix() in source for source in rows)
+    ]
+
+
+def _expect(row: Row, came: dict[str, str]) -> None:
     if row["refused"]:
         assert row["refused"] in came["refused"]
     else:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError  # what its copy raises, for which it has no public name
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.env import Env
 from rasterio.errors import RasterioError, RasterioIOError
@@ -249,6 +250,8 @@ def transcode(source: Path, target: Path) -> None:
     options = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "DEFLATE"}
     try:
         with Env(), _opened(source, str(source), "JP2OpenJPEG") as dataset:
-            copy_raster(dataset, target, driver="GTiff", predictor=2, **options)
-    except RasterioError as err:
+            # Sentinel-2 comes as 15 bits in 16, which GDAL would keep and no predictor takes.
+            bits = 8 * np.dtype(dataset.dtypes[0]).itemsize
+            copy_raster(dataset, target, driver="GTiff", predictor=2, nbits=bits, **options)
+    except (RasterioError, CPLE_BaseError) as err:
         raise SceneError(f"{source.name} cannot be decoded as JPEG 2000 ({err})") from err

@@ -16,11 +16,13 @@ from typing import cast
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pyarrow import parquet
 
+from chipmill.formats import layout
 from chipmill.formats.plan import Plan
 from chipmill.io.ledger import Ledger
 from chipmill.io.store import Store
@@ -253,6 +255,54 @@ def test_a_coarser_band_is_cut_by_the_nearest_pixel(
             for start, limit in zip((row, col), coarse.shape, strict=True)
         )
         np.testing.assert_array_equal(batch.pixels[0, 1], coarse[np.ix_(ys, xs)])
+
+
+@settings(max_examples=10)
+@given(edge=st.sampled_from([16, 17, 30]), rows=st.integers(1, 3), seed=st.integers(0, 2**32))
+def test_a_panchromatic_band_is_laid_on_the_others(
+    edge: int, rows: int, seed: int, draw: Draw, ingest: Ingest
+) -> None:
+    """Landsat's grids share the middles of their first pixels: counted and cut where they are."""
+    lots = np.random.default_rng(seed)
+    height, width = (edge * rows) // 2 + 2, edge + 2
+    red = _numbered((height, width), Fraction(1))
+    layers = {
+        "red": (red, 30.0, math.nan),
+        "pan": (_numbered((2 * height - 1, 2 * width - 1), Fraction(1)), 15.0, math.nan),
+        "qa_pixel": (lots.choice([64, 72], red.shape).astype(np.uint16), 30.0, None),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        archive = Store.open((root / "archive").as_uri())
+        said = {"platform": "landsat-8"}
+        path = draw(root, layers, collection="landsat-c2l1", properties=said)
+        with rasterio.open(root / "drawn-pan.tif", "r+") as file:
+            file.transform = Affine(15, 0, 500_007.5, 0, -15, 5_099_992.5)
+        request = IngestRequest(
+            sensor="landsat-c2l1", catalog=str(path), bands=("red", "pan"), chip_size=edge
+        )
+        (scene,) = ingest(request, archive)
+        merge_index(archive, chip_size=edge)
+        chips = parquet.read_table(
+            root / "archive" / layout.part_key(edge, scene.collection, scene.item)
+        )
+        every = PlanRequest(minibatch=1, megabatch=5, chip_size=edge, max_cloud=1)
+        batches = [*stage_all(every, archive, root).batches()]
+    assert len(batches) == len(chips) == ((2 * height - 1) // edge) * ((2 * width - 1) // edge)
+    cloudy = layers["qa_pixel"][0] == 72
+    for chip in chips.to_pylist():
+        ys, xs = (
+            [p for p in range(limit) if 2 * p < (at + 1) * edge + 0.5 and 2 * p + 1.5 > at * edge]
+            for at, limit in zip((chip["row"], chip["col"]), red.shape, strict=True)
+        )
+        assert chip["cloud_fraction"] == np.float32(cloudy[np.ix_(ys, xs)].mean())
+    for batch in batches:
+        _, _, row, col = place(batch.chip_ids[0])
+        ys, xs = (
+            (start * edge + np.arange(edge) + 1) // 2  # under the middle, the later on an edge
+            for start in (row, col)
+        )
+        np.testing.assert_array_equal(batch.pixels[0, 0], red[np.ix_(ys, xs)])
 
 
 def _numbered(size: tuple[int, int], ratio: Fraction) -> Pixels:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chipmill.errors import SceneError
 from chipmill.model.count import Tally, Windows, nodata_mask
-from chipmill.model.grid import ChipGrid, Grid, nearest, ratio, spans
+from chipmill.model.grid import ChipGrid, Grid, Ratio, nearest, ratio, spans
 from chipmill.model.quality import QualityRule, value
 
 edges = st.integers(1, 60)
@@ -53,6 +53,20 @@ def test_aligned_grids_have_a_ratio(size: float) -> None:
     assert found.whole == (size / 10 if size % 10 == 0 else None)
 
 
+def test_the_panchromatic_band_of_landsat_lies_within_the_others() -> None:
+    """As a real item has it: 2n - 1 pixels, half a pixel inside, of 15 m under 30 m."""
+    transform = (30.0, 0.0, 594285.0, 0.0, -30.0, -2121285.0)
+    others = Grid(height=7821, width=7721, transform=transform, crs="EPSG:32655")
+    transform = (15.0, 0.0, 594292.5, 0.0, -15.0, -2121292.5)
+    pan = Grid(height=15641, width=15441, transform=transform, crs="EPSG:32655")
+    found = ratio(others, fine=pan, where="both")
+    assert (found.y, found.x, found.centred, found.inset) == (2, 2, True, (0.5, 0.5))
+    assert found.whole is None  # no edge of a chip falls on an edge of a coarse pixel
+    given = spans(60, size=256, ratio=2, limit=7721, inset=0.5)
+    assert given[:2].tolist() == [[0, 129], [128, 257]]
+    assert nearest(1, size=256, ratio=2, limit=7721, inset=0.5)[:3].tolist() == [128, 129, 129]
+
+
 def test_grids_that_do_not_align_are_refused() -> None:
     """Shifted, of another size on the ground, or of another zone: never silently moved."""
     fine = grid(120, 120)
@@ -66,17 +80,21 @@ def test_grids_that_do_not_align_are_refused() -> None:
     count=st.integers(1, 12),
     size=st.integers(1, 40),
     factor=st.sampled_from([1.0, 2.0, 3.0, 6.0, 1.5, 4 / 3, 0.5]),
+    centred=st.booleans(),
 )
-def test_spans_touch_what_a_chip_touches(count: int, size: int, factor: float) -> None:
+def test_spans_touch_what_a_chip_touches(
+    *, count: int, size: int, factor: float, centred: bool
+) -> None:
     """Each coarse pixel under a chip, in part or whole, and no other."""
-    limit = math.ceil(count * size / factor)
-    found = spans(count, size=size, ratio=factor, limit=limit)
+    inset = Ratio(y=factor, x=factor, centred=centred).inset[0]
+    limit = math.ceil((count * size + inset) / factor)
+    found = spans(count, size=size, ratio=factor, limit=limit, inset=inset)
     for chip, (first, last) in enumerate(found.tolist()):
         touched = [
             pixel
             for pixel in range(limit)
-            if pixel * factor < (chip + 1) * size - 1e-6
-            and (pixel + 1) * factor > chip * size + 1e-6
+            if pixel * factor - inset < (chip + 1) * size - 1e-6
+            and (pixel + 1) * factor - inset > chip * size + 1e-6
         ]
         assert [first, last] == [touched[0], touched[-1] + 1]
 

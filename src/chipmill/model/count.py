@@ -74,10 +74,11 @@ class Windows:
         Raises:
             SceneError: The file does not align with the grid of the chips.
         """
-        scale = ratio(grid, fine=chips.grid, where=where)
+        scale, size = ratio(grid, fine=chips.grid, where=where), chips.size
+        y, x = scale.inset
         return cls(
-            down=spans(chips.rows, size=chips.size, ratio=scale.y, limit=grid.height),
-            across=spans(chips.cols, size=chips.size, ratio=scale.x, limit=grid.width),
+            down=spans(chips.rows, size=size, ratio=scale.y, limit=grid.height, inset=y),
+            across=spans(chips.cols, size=size, ratio=scale.x, limit=grid.width, inset=x),
         )
 
     @property

@@ -39,10 +39,21 @@ class Ratio:
 
     y: float
     x: float
+    centred: bool = False
+    """Whether the middles of the first pixels are one point, instead of their corners: so the
+    panchromatic band of Landsat lies on the others (USGS, Landsat 8-9 Level 1 Data Format Control
+    Book, LSDS-1822: the corner points of all bands are pixel centres)."""
+
+    @property
+    def inset(self) -> tuple[float, float]:
+        """Fine pixels (y, x) from the coarse grid's corner to that of the fine one."""
+        return ((self.y - 1) / 2, (self.x - 1) / 2) if self.centred else (0.0, 0.0)
 
     @property
     def whole(self) -> int | None:
-        """The ratio as a whole number when it is one and the same on both axes."""
+        """The ratio as a whole number when it is one on both axes, and pixels share their edges."""
+        if self.centred:
+            return None
         nearest = round(self.y)
         near = abs(self.y - nearest) < _NEAR and abs(self.x - nearest) < _NEAR
         return nearest if near and nearest > 0 else None
@@ -56,8 +67,9 @@ def ratio(coarse: Grid, *, fine: Grid, where: str) -> Ratio:
     """Compare the grids of two files of a scene.
 
     Raises:
-        SceneError: The CRS differs, or the upper left corners are not the same point, or the far
-            corners lie a coarse pixel or more apart; `where` names the files.
+        SceneError: The CRS differs, or neither the upper left corners nor the middles of the pixels
+            there are the same point, or the far corners lie a coarse pixel or more apart; `where`
+            names the files.
     """
     if coarse.crs != fine.crs:
         raise SceneError(
@@ -66,16 +78,18 @@ def ratio(coarse: Grid, *, fine: Grid, where: str) -> Ratio:
     across, down = coarse.pixel
     far = _corner(coarse, coarse.height, coarse.width) - _corner(fine, fine.height, fine.width)
     near = _corner(coarse, 0, 0) - _corner(fine, 0, 0)
+    middle = _corner(coarse, 0.5, 0.5) - _corner(fine, 0.5, 0.5)
     pixel = np.array([across, down])
-    if (abs(near) > pixel * _NEAR).any() or (abs(far) >= pixel * (1 - _NEAR)).any():
+    aligned, centred = ((abs(apart) <= pixel * _NEAR).all() for apart in (near, middle))
+    if not (aligned or centred) or (abs(far) >= pixel * (1 - _NEAR)).any():
         raise SceneError(
             f"{where} do not align: their upper left corners differ by {near.tolist()} and their "
             f"lower right ones by {far.tolist()} CRS units; drop the scene"
         )
-    return Ratio(y=down / fine.pixel[1], x=across / fine.pixel[0])
+    return Ratio(y=down / fine.pixel[1], x=across / fine.pixel[0], centred=not aligned)
 
 
-def _corner(grid: Grid, row: int, col: int) -> NDArray[np.float64]:
+def _corner(grid: Grid, row: float, col: float) -> NDArray[np.float64]:
     a, b, c, d, e, f = grid.transform
     return np.array([a * col + b * row + c, d * col + e * row + f])
 
@@ -133,7 +147,9 @@ class ChipGrid:
         return np.stack([a * col + b * row + c, d * col + e * row + f], axis=-1)
 
 
-def spans(count: int, *, size: int, ratio: float, limit: int) -> NDArray[np.int64]:
+def spans(
+    count: int, *, size: int, ratio: float, limit: int, inset: float = 0
+) -> NDArray[np.int64]:
     """Give the pixels of a coarser grid that each chip touches, along one axis.
 
     Args:
@@ -141,23 +157,28 @@ def spans(count: int, *, size: int, ratio: float, limit: int) -> NDArray[np.int6
         size: Edge of a chip in fine pixels.
         ratio: Coarse pixel over fine pixel.
         limit: Coarse pixels along the axis.
+        inset: Fine pixels from the coarse grid's edge to the first chip, as `Ratio.inset`.
 
     Returns:
         Shape (count, 2): first pixel and the one after the last. Exact where the edges of chips
         fall on edges of pixels; else a pixel on the edge of two chips belongs to both.
     """
-    edge = np.arange(count + 1) * size / ratio
+    edge = (np.arange(count + 1) * size + inset) / ratio
     whole = np.round(edge)
     edge = np.where(np.abs(edge - whole) < _NEAR, whole, edge)
     first, last = np.floor(edge[:-1]), np.ceil(edge[1:])
     return np.clip(np.stack([first, last], axis=1), 0, limit).astype(np.int64)
 
 
-def nearest(position: int, *, size: int, ratio: float, limit: int) -> NDArray[np.int64]:
+def nearest(
+    position: int, *, size: int, ratio: float, limit: int, inset: float = 0
+) -> NDArray[np.int64]:
     """Give the coarse pixel under the middle of each fine pixel of one chip, along one axis.
+
+    A middle on the edge of two coarse pixels takes the later one.
 
     Returns:
         Shape (size,): coarse pixel numbers.
     """
-    fine = position * size + np.arange(size) + 0.5
+    fine = position * size + np.arange(size) + 0.5 + inset
     return np.minimum((fine / ratio).astype(np.int64), limit - 1)

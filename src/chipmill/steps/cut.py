@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -120,8 +121,10 @@ def _cut(cutter: _Cutter, chips: ChipGrid, row: int, cols: NDArray[np.uint16]) -
         strip = cutter.raster.rows(row * edge, (row + 1) * edge, bands=bands)[0]
         squares = strip[:, : chips.cols * edge].reshape(edge, chips.cols, edge)
         return squares.transpose(1, 0, 2)[cols]
-    y = nearest(row, size=chips.size, ratio=cutter.ratio.y, limit=grid.height)
+    scale, size = cutter.ratio, chips.size
+    down, right = scale.inset
+    y = nearest(row, size=size, ratio=scale.y, limit=grid.height, inset=down)
     strip = cutter.raster.rows(int(y[0]), int(y[-1]) + 1, bands=bands)[0]
-    across = {"size": chips.size, "limit": grid.width}
-    x = np.stack([nearest(int(col), ratio=cutter.ratio.x, **across) for col in cols])
+    across = partial(nearest, size=size, ratio=scale.x, limit=grid.width, inset=right)
+    x = np.stack([across(int(col)) for col in cols])
     return strip[y - y[0]][:, x].transpose(1, 0, 2)  # x has the shape (chips, x)

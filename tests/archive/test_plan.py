@@ -100,6 +100,7 @@ def test_the_name_feels_every_input() -> None:
         {"max_nodata": 0.1},
         {"collections": ("naip",)},
         {"leftover": "drop"},
+        {"mixed": True},
         {"filter": ChipFilter("gsd < 5")},
         {"strata": "platform"},
         {"mix": {"naip": 1.0}},
@@ -163,6 +164,44 @@ def test_megabatches_are_as_even_as_can_be(tmp_path: Path, draw: Draw, ingest: I
         assert part.minibatches == part.chips == 16
     document = json.loads(archive.get(layout.plan_key(plan.plan)))
     assert document["plan"] == plan.plan
+
+
+@group
+def test_a_mixed_plan_has_sensors_together(ingested: Store) -> None:
+    """Several sensors fill a minibatch together, so that more minibatches are full."""
+    changes = {"megabatch": 20, "leftover": "drop", "minibatch": 3, "max_nodata": 1.0}
+    apart, mixed = (
+        make_plan(FEW.model_copy(update={**changes, "mixed": each}), ingested)
+        for each in (False, True)
+    )
+    assert apart.usable == mixed.usable
+    assert mixed.mixed
+    assert "of several sensors each" in outline(mixed)["minibatches"]
+    full = [sum(part.minibatches for part in plan.megabatches) for plan in (apart, mixed)]
+    assert full[0] < full[1] <= mixed.usable // 3
+
+
+def test_plans_that_do_not_mix_are_as_they_were() -> None:
+    """A run that began before minibatches could be mixed finds its plan and its manifest again."""
+    assert plan_name(PlanRequest(minibatch=2), "snap") == "e425f791ec2b1609"
+    plan = Plan.model_validate(
+        {
+            "plan": "p",
+            "snapshot": "s",
+            "seed": 0,
+            "epoch": 0,
+            "minibatch": 1,
+            "megabatch_scenes": 5,
+            "leftover": "drop",
+            "order_version": 2,
+            "chip_size": 256,
+            "usable": 0,
+            "left_out": {},
+            "megabatches": (),
+        }
+    )
+    assert b"mixed" not in plan.encode()
+    assert b'"mixed": true' in plan.model_copy(update={"mixed": True}).encode()
 
 
 def chips_of(archive: Store, **changes: object) -> tuple[Plan, list[Any]]:

@@ -24,7 +24,13 @@ class Case:
     epoch: int = 0
     megabatch: int = 0
     leftover: Leftover = "drop"
+    mixed: bool = False
     world: int = 1
+
+    @property
+    def filled(self) -> NDArray[np.integer]:
+        """Group of each scene among those that fill minibatches together."""
+        return np.zeros_like(self.groups) if self.mixed else self.groups
 
 
 Make = Callable[[Case], Order]
@@ -41,6 +47,7 @@ def own(case: Case) -> Order:
         epoch=case.epoch,
         megabatch=case.megabatch,
         leftover=case.leftover,
+        mixed=case.mixed,
     )
 
 
@@ -56,21 +63,21 @@ def exactly_once(make: Make, case: Case) -> None:
 
 
 def no_scene_meets_itself(make: Make, case: Case) -> None:
-    """G5: chips of one scene are near copies, and a minibatch is one tensor of one group."""
+    """G5: chips of one scene are near copies; a minibatch is of one group where none are mixed."""
     order = make(case)
     for k in range(len(order)):
         scene, _ = order.minibatch(k)
         assert len(set(scene.tolist())) == len(scene) > 0
-        assert len(set(case.groups[scene].tolist())) == 1
+        assert len(set(case.filled[scene].tolist())) == 1
 
 
 def as_many_as_can_be(make: Make, case: Case) -> None:
     """Gale-Ryser by brute force: one minibatch more would need a scene twice or a chip too many."""
     order = make(replace(case, leftover="drop"))
     assert (sizes_of(order) == case.size).all()
-    of_group = case.groups[order.scene[order.offsets[:-1]]]
-    for group in set(case.groups.tolist()):
-        inside = case.groups == group
+    of_group = case.filled[order.scene[order.offsets[:-1]]]
+    for group in set(case.filled.tolist()):
+        inside = case.filled == group
         most = most_minibatches(case.counts[inside].tolist(), case.size)
         assert np.count_nonzero(of_group == group) == most
         # Beyond what no order could take, less than one minibatch is left.
@@ -83,9 +90,9 @@ def the_rest_is_spread_evenly(make: Make, case: Case) -> None:
     """The full minibatches stay, and the rest is even: no last minibatch of one chip."""
     left = make(replace(case, leftover="drop")).left_over
     order = make(replace(case, leftover="spread"))
-    of_group = case.groups[order.scene[order.offsets[:-1]]]
-    for group in set(case.groups.tolist()):
-        inside = case.groups == group
+    of_group = case.filled[order.scene[order.offsets[:-1]]]
+    for group in set(case.filled.tolist()):
+        inside = case.filled == group
         rest, widest = int(left[inside].sum()), int(left[inside].max())
         full = most_minibatches(case.counts[inside].tolist(), case.size)
         short = max(-(-rest // case.size), widest)
@@ -127,13 +134,27 @@ def each_key_counts(make: Make, case: Case) -> None:
     assert len(together) == sum(len(order) for order in orders) == 100
 
 
-def every_place_for_every_chip(make: Make, trials: int) -> None:
+def groups_come_in_proportion(make: Make, case: Case) -> None:
+    """What a mixed minibatch has of a group is its share of the chips, rounded up or down."""
+    order = make(replace(case, mixed=True))
+    sizes = sizes_of(order)
+    minibatch = np.repeat(np.arange(len(order)), sizes)
+    for group in set(case.groups.tolist()):
+        inside = case.groups[order.scene] == group
+        chips = np.bincount(minibatch[inside], minlength=len(order))
+        for alike in (chips[sizes < case.size], chips if case.leftover == "drop" else chips[:0]):
+            assert not len(alike) or np.ptp(alike) <= 1
+
+
+def every_place_for_every_chip(make: Make, trials: int, *, mixed: bool = False) -> None:
     """Over many seeds a chip has no favourite place: chi-square of all (chip, place) pairs."""
     scenes, each = 5, 5
     places, counts = scenes * each, np.full(scenes, each)
+    groups = np.array([1, 0, 0, 1, 0])
     seen = np.zeros((places, places))
     for seed in range(trials):
-        order = make(Case(counts=counts, groups=np.zeros_like(counts), size=3, seed=seed))
+        case = Case(counts=counts, groups=groups * mixed, size=3, seed=seed, mixed=mixed)
+        order = make(case)
         seen[order.scene * each + order.chip, np.arange(len(order.scene))] += 1
     used = seen[:, :24]
     expected = trials / places
@@ -149,6 +170,7 @@ LAWS: tuple[Law, ...] = (
     one_order_for_any_world,
     a_rerun_is_the_same,
     each_key_counts,
+    groups_come_in_proportion,
 )
 
 

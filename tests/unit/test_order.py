@@ -47,6 +47,7 @@ def cases(draw: st.DrawFn) -> Case:
         epoch=draw(st.integers(0, 9)),
         megabatch=draw(st.integers(0, 9)),
         leftover=draw(leftovers),
+        mixed=draw(st.booleans()),
         world=draw(st.integers(1, 9)),
     )
 
@@ -59,10 +60,11 @@ def order_of(
     epoch: int = 0,
     megabatch: int = 0,
     leftover: Leftover = "drop",
+    mixed: bool = False,
 ) -> Order:
     """Put a megabatch in order; what a test does not vary is 0."""
     key = {"seed": seed, "epoch": epoch, "megabatch": megabatch}
-    return minibatch_order(*scenes, size=size, leftover=leftover, **key)
+    return minibatch_order(*scenes, size=size, leftover=leftover, mixed=mixed, **key)
 
 
 def alike(scenes: int, each: int) -> Megabatch:
@@ -82,7 +84,12 @@ def test_what_is_counted_beforehand_comes_true(case: Case) -> None:
     """A plan promises minibatches and left-overs without drawing a chip."""
     key = (case.seed, case.epoch, case.megabatch)
     fills = fill_minibatches(
-        case.counts, case.groups, size=case.size, leftover=case.leftover, key=key
+        case.counts,
+        case.groups,
+        size=case.size,
+        leftover=case.leftover,
+        key=key,
+        mixed=case.mixed,
     )
     order = own(case)
     assert sum(len(fill) for fill in fills) == len(order)
@@ -110,16 +117,36 @@ def test_an_order_of_many_chips_never_changes() -> None:
     order = order_of(
         (50 + scenes * 7919 % 97, scenes % 3), 32, seed=-5, epoch=2, megabatch=1, leftover="spread"
     )
-    digest = hashlib.sha256()
-    for array in (order.scene, order.chip, order.offsets, order.left_over):
-        digest.update(array.astype("<i8").tobytes())
     assert len(order) == 1226
-    assert digest.hexdigest() == "6ca2ba843822fdf6fd3099afd020a870d457cb4d406702be17b4a584c86277b7"
+    assert _digest(order) == "6ca2ba843822fdf6fd3099afd020a870d457cb4d406702be17b4a584c86277b7"
 
 
-def test_a_megabatch_of_real_size_keeps_the_laws() -> None:
+@pytest.mark.parametrize(
+    ("leftover", "digest"),
+    [
+        ("drop", "a1ffe68c51111e2327565631e19a1b4d5777343bfd40b20cf04a645df7fc001e"),
+        ("spread", "1a2723322e2101105d8644324626ca42191065ee0c31fbff9aa14ccb677ecfc9"),
+    ],
+)
+def test_a_mixed_order_never_changes(leftover: Leftover, digest: str) -> None:
+    """As the others: what a run has seen of each sensor must come true again."""
+    scenes = np.arange(400)
+    order = order_of(
+        (50 + scenes * 7919 % 97, scenes % 7 % 3),
+        32,
+        seed=-5,
+        epoch=2,
+        megabatch=1,
+        leftover=leftover,
+        mixed=True,
+    )
+    assert _digest(order) == digest
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_megabatch_of_real_size_keeps_the_laws(*, mixed: bool) -> None:
     """1.2 million chips: index types, bit budgets of sort keys and the repair hold at scale."""
-    order = order_of(alike(3000, 400), 1024)
+    order = order_of((np.full(3000, 400), np.arange(3000) % 7 % 3 * mixed), 1024, mixed=mixed)
     assert len(order) == 1_200_000 // 1024
     assert order.left_over.sum() == 1_200_000 % 1024
     minibatch = np.repeat(np.arange(len(order)), 1024)
@@ -127,9 +154,10 @@ def test_a_megabatch_of_real_size_keeps_the_laws() -> None:
     assert len(np.unique(order.scene * np.int64(400) + order.chip)) == len(order.scene)
 
 
-def test_every_chip_comes_everywhere_equally_often() -> None:
+@pytest.mark.parametrize("mixed", [False, True])
+def test_every_chip_comes_everywhere_equally_often(*, mixed: bool) -> None:
     """No corner of a scene, and no scene, has a favourite place in a megabatch."""
-    every_place_for_every_chip(own, 1500)
+    every_place_for_every_chip(own, 1500, mixed=mixed)
 
 
 def test_chips_of_different_scenes_meet_equally_often() -> None:
@@ -255,3 +283,10 @@ def test_a_minibatch_or_rank_that_does_not_exist_is_refused(k: int, rank: int, w
     assert len(order) == 3
     with pytest.raises(RequestError, match="is not in"):
         order.share(k, rank=rank, world=world)
+
+
+def _digest(order: Order) -> str:
+    digest = hashlib.sha256()
+    for array in (order.scene, order.chip, order.offsets, order.left_over):
+        digest.update(array.astype("<i8").tobytes())
+    return digest.hexdigest()

@@ -9,7 +9,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from chipmill.model.order import Order
+from chipmill.model.deal import deal_chips
+from chipmill.model.order import Order, fill_minibatches
 from chipmill.model.shuffle import permutation
 from tests.unit import order_laws as laws
 from tests.unit.order_laws import Case, Law, Make, own
@@ -61,6 +62,52 @@ def repeats_a_parent_at_a_row_boundary(case: Case) -> Order:
 def mixes_groups(case: Case) -> Order:
     """A minibatch of two sensors cannot be one tensor."""
     return own(replace(case, groups=np.zeros_like(case.groups)))
+
+
+def leaves_proportions_to_chance(case: Case) -> Order:
+    """Some minibatches have a sensor twice as often as others."""
+    return own(replace(case, groups=np.zeros_like(case.groups)))
+
+
+def rounds_up_at_both_ends_of_a_group(case: Case) -> Order:
+    """A group's first and last row that know nothing of each other: both give a chip more."""
+    (fill,) = fill_minibatches(
+        case.counts,
+        case.groups,
+        size=case.size,
+        leftover="drop",
+        key=(case.seed, 0, 0),
+        mixed=True,
+    ) or [None]
+    if fill is None or not fill.full:
+        return own(replace(case, leftover="drop"))
+    minibatch = deal_chips(fill.kept, fill.full, key=(case.seed,))
+    places = np.argsort(minibatch, kind="stable")
+    scene = np.repeat(fill.scene, fill.kept).astype(np.int32)
+    chip = np.array([i for kept in fill.kept.tolist() for i in range(kept)], np.int32)
+    return Order(
+        scene=scene[places],
+        chip=chip[places],
+        offsets=np.arange(fill.full + 1) * case.size,
+        left_over=fill.left_over[np.argsort(fill.scene)],
+    )
+
+
+def forgets_who_began_a_row(case: Case) -> Order:
+    """Mixed groups whose first chips are dealt apart: a scene in both parts may meet itself."""
+    order = rounds_up_at_both_ends_of_a_group(case)
+    minibatches = len(order)
+    if not minibatches:
+        return order
+    group = case.groups[order.scene]
+    places = np.lexsort((order.scene, group))
+    counts = np.unique(group, return_counts=True)[1]
+    begun = np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(counts % minibatches, counts)
+    late = np.arange(len(places)) >= begun
+    places = np.concatenate([places[late], places[~late]]).reshape(-1, minibatches)
+    drawn = np.array([permutation(minibatches, key=(case.seed, k)) for k in range(len(places))])
+    places = np.take_along_axis(places, drawn, axis=1).T.reshape(-1)
+    return replace(order, scene=order.scene[places], chip=order.chip[places])
 
 
 def makes_one_minibatch_less(case: Case) -> Order:
@@ -162,6 +209,9 @@ BUGS: list[tuple[Make, Law]] = [
     (says_that_nothing_is_left, laws.exactly_once),
     (repeats_a_parent_at_a_row_boundary, laws.no_scene_meets_itself),
     (mixes_groups, laws.no_scene_meets_itself),
+    (forgets_who_began_a_row, laws.no_scene_meets_itself),
+    (leaves_proportions_to_chance, laws.groups_come_in_proportion),
+    (rounds_up_at_both_ends_of_a_group, laws.groups_come_in_proportion),
     (makes_one_minibatch_less, laws.as_many_as_can_be),
     (loses_the_last_chip, laws.as_many_as_can_be),
     (spreads_into_single_chips, laws.the_rest_is_spread_evenly),
@@ -197,7 +247,7 @@ def test_scenes_that_keep_their_places_are_seen() -> None:
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     """Draw megabatches of up to 12 scenes."""
-    scene = st.tuples(st.integers(0, 9), st.integers(0, 1))
+    scene = st.tuples(st.integers(0, 9), st.integers(0, 2))
     scenes = np.array(draw(st.lists(scene, max_size=12)), dtype=np.int64).reshape(-1, 2)
     return Case(
         counts=scenes[:, 0],
@@ -205,5 +255,6 @@ def cases(draw: st.DrawFn) -> Case:
         size=draw(st.integers(1, 6)),
         seed=draw(st.integers(0, 9)),
         leftover=draw(st.sampled_from(("drop", "spread"))),
+        mixed=draw(st.booleans()),
         world=draw(st.integers(1, 5)),
     )

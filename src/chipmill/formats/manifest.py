@@ -1,16 +1,17 @@
 """The manifest of a megabatch: all that a trainer must know to read it in the planned order."""
 
 import hashlib
+import operator
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
 from chipmill.errors import PackError
 from chipmill.formats.pack import Normalization, PackBand
 
 
 class ManifestGroup(BaseModel):
-    """Scenes whose chips have the same bands; a minibatch is of one group."""
+    """Scenes whose chips have the same bands; a minibatch is of one group unless it is mixed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -52,6 +53,8 @@ class Manifest(BaseModel):
     minibatch: PositiveInt
     """Chips of a full minibatch over all ranks."""
     leftover: Literal["drop", "spread"]
+    mixed: bool = Field(default=False, exclude_if=operator.not_)
+    """Whether a minibatch has chips of several groups; written only where it has."""
     order_version: PositiveInt
     chip_size: PositiveInt
     groups: tuple[ManifestGroup, ...]

@@ -1,5 +1,6 @@
 """A plan as the archive keeps it: a summary as JSON, the scenes with their chips as Parquet."""
 
+import operator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final, Literal, cast
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     JsonValue,
     NonNegativeInt,
     PositiveInt,
@@ -58,6 +60,8 @@ class Plan(BaseModel):
     minibatch: PositiveInt
     megabatch_scenes: PositiveInt
     leftover: Literal["drop", "spread"]
+    mixed: bool = Field(default=False, exclude_if=operator.not_)
+    """Whether a minibatch has chips of several groups; written only where it has."""
     order_version: PositiveInt
     chip_size: PositiveInt
     usable: NonNegativeInt

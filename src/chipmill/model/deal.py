@@ -19,6 +19,7 @@ _LAST = np.uint64(1 << 63)
 
 _NONE = np.int64(-1)
 """No card."""
+_NOBODY = np.empty(0, np.int32)
 
 
 def deal_scenes(
@@ -57,7 +58,13 @@ def deal_scenes(
     return dealt
 
 
-def deal_chips(counts: NDArray[np.integer], minibatches: int, *, key: Key) -> NDArray[np.int32]:
+def deal_chips(
+    counts: NDArray[np.integer],
+    minibatches: int,
+    *,
+    key: Key,
+    begun: NDArray[np.integer] = _NOBODY,
+) -> NDArray[np.int32]:
     """Deal the chips of scenes to minibatches of even size, no scene twice in one.
 
     The chips are laid out as rows of a matrix whose columns are the minibatches, scene after scene.
@@ -69,6 +76,8 @@ def deal_chips(counts: NDArray[np.integer], minibatches: int, *, key: Key) -> ND
         counts: Chips of each scene, shape (scenes,), in the order of the layout.
         minibatches: How many there are; no scene may have more chips.
         key: What the deal depends on.
+        begun: Minibatches of the first chips, different ones, where they are dealt already; the
+            others start a new row of the matrix.
 
     Returns:
         Minibatch of each chip, shape (chips,); sizes of minibatches differ by one at most.
@@ -84,17 +93,20 @@ def deal_chips(counts: NDArray[np.integer], minibatches: int, *, key: Key) -> ND
         )
     if not most:
         return np.empty(0, dtype=np.int32)
-    stops = np.cumsum(counts, dtype=np.int64)
-    above, inside = _crossings(stops, minibatches)
+    first = -len(begun) % minibatches
+    bounds = np.cumsum(np.concatenate(([first], counts)), dtype=np.int64)
+    above, inside = _crossings(bounds, minibatches)
     table = np.empty((len(above), minibatches), np.int32)
     step = max(1, PIECE // minibatches)
     for start in range(0, len(table), step):
         rows = slice(start, start + step)
         table[rows] = _row_shuffles(above[rows], inside[rows], minibatches, key=key, start=start)
+    if len(begun):
+        table[0] = np.concatenate([np.delete(np.arange(minibatches), begun), begun])
     # Each row is told in places of the row above; only now, row by row, in minibatches.
     for row in range(1, len(table)):
         table[row] = table[row - 1][table[row]]
-    return table.reshape(-1)[: int(stops[-1])]
+    return table.reshape(-1)[first : int(bounds[-1])]
 
 
 def hands(
@@ -138,24 +150,25 @@ def _seated(part: NDArray[np.int64], *, key: Key, start: int) -> NDArray[np.int6
 
 
 def _crossings(
-    stops: NDArray[np.int64], columns: int
+    bounds: NDArray[np.int64], columns: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Count the places that the scene which crosses into each row has above it and in it.
 
     Args:
-        stops: Where each scene ends in the layout, shape (scenes,).
+        bounds: Where each scene begins in the layout, and where the last one ends, shape
+            (scenes + 1,).
         columns: Places of a row.
 
     Returns:
         (above, inside), each of shape (rows, 1). Where a scene begins with the row, both are 0.
     """
-    rows = -(-int(stops[-1]) // columns)
+    rows = -(-int(bounds[-1]) // columns)
     edges = np.arange(1, rows) * columns
-    run = np.searchsorted(stops, edges, side="right")
-    starts = np.concatenate(([0], stops))[run]
+    run = np.searchsorted(bounds[1:], edges, side="right")
+    starts, stops = bounds[run], bounds[run + 1]
     above, inside = np.zeros((2, rows, 1), dtype=np.int64)
     above[1:, 0] = edges - starts
-    inside[1:, 0] = (stops[run] - edges) * (starts < edges)
+    inside[1:, 0] = (stops - edges) * (starts < edges)
     return above, inside
 
 

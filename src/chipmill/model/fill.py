@@ -1,6 +1,6 @@
 """How the scenes of a group fill its minibatches: how many there are, and what is left over."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -80,6 +80,18 @@ def fill_group(
     return Fill(
         scene=scenes[drawn].astype(np.int64), kept=kept, rest=rest, full=full, shorter=shorter
     )
+
+
+def in_groups(fill: Fill, groups: NDArray[np.integer]) -> Fill:
+    """Put the scenes of a fill group after group, in each still in random order.
+
+    Args:
+        fill: What scenes of several groups give together.
+        groups: Group of each of its scenes, shape (scenes,).
+    """
+    drawn = np.argsort(groups, kind="stable")
+    scene, kept, rest = fill.scene[drawn], fill.kept[drawn], fill.rest[drawn]
+    return replace(fill, scene=scene, kept=kept, rest=rest)
 
 
 def full_minibatches(counts: NDArray[np.integer], *, size: int) -> int:

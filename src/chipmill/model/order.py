@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chipmill.errors import RequestError
+from chipmill.model.blend import blend_chips
 from chipmill.model.deal import deal_chips, hands
-from chipmill.model.fill import Fill, Leftover, chips_of, fill_group
+from chipmill.model.fill import Fill, Leftover, chips_of, fill_group, in_groups
 from chipmill.model.shuffle import permutation
 
 ORDER_VERSION = 2
@@ -82,20 +83,26 @@ def minibatch_order(
     epoch: int,
     megabatch: int,
     leftover: Leftover = "drop",
+    mixed: bool = False,
 ) -> Order:
     """Put the chips of a megabatch in order: each at most once, no scene twice in a minibatch.
 
     Each group gets as many minibatches of exactly `size` chips as the law "no scene twice" allows.
+    With `mixed` all groups together do, and each full minibatch has of every group its share of the
+    chips, rounded up or down; the group of a place is that of its scene, `groups[order.scene]`, and
+    the groups of a minibatch come at random places.
 
     Args:
         counts: Usable chips of each scene, shape (scenes,).
-        groups: Group of each scene, shape (scenes,), any integers; a minibatch is of one group.
+        groups: Group of each scene, shape (scenes,), any integers; a minibatch is of one group
+            unless `mixed`.
         size: Chips of a minibatch over all ranks.
         seed: Seed of the plan, any integer.
         epoch: Epoch, so that each has its own order.
         megabatch: Number of the megabatch in its plan.
         leftover: `drop` leaves the chips that fit in no full minibatch out; `spread` makes shorter
             minibatches of them, so that every chip comes exactly once.
+        mixed: Put chips of all groups into each minibatch.
 
     Returns:
         The order, a pure function of the arguments and ORDER_VERSION.
@@ -105,10 +112,10 @@ def minibatch_order(
             an unknown `leftover`.
     """
     key = (seed, epoch, megabatch)
-    fills = fill_minibatches(counts, groups, size=size, leftover=leftover, key=key)
+    fills = fill_minibatches(counts, groups, size=size, leftover=leftover, key=key, mixed=mixed)
     dealt: list[_Dealt] = []
     for number, fill in enumerate(fills):
-        dealt += _dealt(fill, key=(*key, number))
+        dealt += _dealt(fill, groups[fill.scene] if mixed else None, key=(*key, number))
     return _shuffled(dealt, left_over(fills, len(counts)), key=key)
 
 
@@ -119,8 +126,11 @@ def fill_minibatches(
     size: int,
     leftover: Leftover,
     key: tuple[int, int, int],
+    mixed: bool = False,
 ) -> list[Fill]:
     """Work out what each group will give, without drawing a chip; groups ascending.
+
+    With `mixed` all groups are filled as one.
 
     Args:
         counts: As of `minibatch_order`, and so are the next three.
@@ -128,17 +138,20 @@ def fill_minibatches(
         size: Chips of a minibatch over all ranks.
         leftover: What becomes of chips that fit in no full minibatch.
         key: Seed, epoch and number of the megabatch.
+        mixed: Whether a minibatch has chips of all groups.
 
     Raises:
         RequestError: As by `minibatch_order`.
     """
     _check(counts, groups, size=size, leftover=leftover)
     chips = counts.astype(np.int64, casting="same_kind")
-    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
-    return [
+    of_one = np.zeros_like(groups) if mixed else groups
+    members = [np.flatnonzero(of_one == group) for group in np.unique(of_one)]
+    fills = [
         fill_group(scenes, chips[scenes], size=size, leftover=leftover, key=(*key, number))
         for number, scenes in enumerate(members)
     ]
+    return [in_groups(fill, groups[fill.scene]) for fill in fills] if mixed else fills
 
 
 def left_over(fills: list[Fill], scenes: int) -> NDArray[np.int64]:
@@ -177,8 +190,8 @@ _CHIP = 32
 """Bits of a card for the chip; those above are the scene's."""
 
 
-def _dealt(fill: Fill, *, key: tuple[int, ...]) -> list[_Dealt]:
-    """Deal the chips of a group to its full minibatches, and the rest to the shorter ones."""
+def _dealt(fill: Fill, groups: NDArray[np.integer] | None, *, key: tuple[int, ...]) -> list[_Dealt]:
+    """Deal chips to full minibatches, and the rest to the shorter ones; by groups if they mix."""
     kept, rest = chips_of(fill, key=key)
     dealt: list[_Dealt] = []
     for counts, chip, minibatches, use in (
@@ -186,9 +199,14 @@ def _dealt(fill: Fill, *, key: tuple[int, ...]) -> list[_Dealt]:
         (fill.rest, rest, fill.shorter, "rest"),
     ):
         if minibatches:
-            table = deal_chips(counts, minibatches, key=(f"order deal {use}", *key))
             cards = np.repeat(fill.scene << _CHIP, counts)
             cards |= chip
+            deal = (f"order deal {use}", *key)
+            if groups is None:
+                table = deal_chips(counts, minibatches, key=deal)
+            else:
+                places, table = blend_chips(counts, groups, minibatches, key=deal)
+                cards = cards[places]
             dealt.append(hands(cards, table, minibatches, key=(f"order places {use}", *key)))
     return dealt
 

@@ -76,6 +76,12 @@ class PlanRequest(BaseModel):
         description="Chips whose scene would repeat in a minibatch: 'drop' leaves them out and "
         "reports them; 'spread' puts them into further, shorter minibatches.",
     )
+    mixed: bool = Field(
+        default=False,
+        title="Mixed minibatches",
+        description="Chips of several sensors in each minibatch, in proportion to the chips, for "
+        "models that take them; otherwise a minibatch is of one sensor.",
+    )
     few_scenes: bool = Field(
         default=False,
         title="Few scenes",

@@ -41,7 +41,8 @@ def outline(plan: Plan) -> dict[str, str]:
         "snapshot": plan.snapshot,
         "seed, epoch": f"{plan.seed}, {plan.epoch}",
         "megabatches": f"{len(parts)} of at most {plan.megabatch_scenes:,} scenes",
-        "minibatches": f"{sum(part.minibatches for part in parts):,} of {plan.minibatch:,} chips",
+        "minibatches": f"{sum(part.minibatches for part in parts):,} of {plan.minibatch:,} chips"
+        f"{', of several sensors each' if plan.mixed else ''}",
         "chips": f"{plan.usable:,} of {plan.chip_size} px",
         **{name: f"{scenes[name]:,} scenes, {chips[name]:,} chips" for name in sorted(scenes)},
         "left over": f"{sum(part.left_over for part in parts):,} chips that fit in no minibatch",

@@ -102,7 +102,9 @@ def plan_name(request: PlanRequest, snapshot: str) -> str:
 
 def _said(request: PlanRequest, snapshot: str) -> dict[str, Any]:
     """Say all that decides a plan; what is written in several ways, in one."""
-    return request.model_dump(mode="json", exclude={"few_scenes"}) | {
+    # Said only where it is asked for: other plans keep the names that they had before it was.
+    unsaid = {"few_scenes"} if request.mixed else {"few_scenes", "mixed"}
+    return request.model_dump(mode="json", exclude=unsaid) | {
         "snapshot": snapshot,
         "megabatch": _megabatch_size(request),
         "filter": request.filter.canonical,
@@ -139,6 +141,7 @@ def _plan(request: PlanRequest, snapshot: Snapshot, name: str, planned: Deal) ->
         minibatch=request.minibatch,
         megabatch_scenes=_megabatch_size(request),
         leftover=request.leftover,
+        mixed=request.mixed,
         order_version=ORDER_VERSION,
         chip_size=snapshot.chip_size,
         usable=sum(each.chips for each in megabatches),
@@ -156,6 +159,7 @@ def _megabatch(request: PlanRequest, number: int, planned: Deal, part: slice) ->
         size=request.minibatch,
         leftover=request.leftover,
         key=(request.seed, request.epoch, number),
+        mixed=request.mixed,
     )
     chip_bytes = planned.scenes["chip_bytes"].to_numpy()[part] + CHIP_BYTES
     code, names = numbered(planned.scenes.slice(part.start, len(counts)).select(["collection"]))

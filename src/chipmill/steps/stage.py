@@ -104,6 +104,7 @@ def manifest_of(
         epoch=plan.epoch,
         minibatch=plan.minibatch,
         leftover=plan.leftover,
+        mixed=plan.mixed,
         order_version=plan.order_version,
         chip_size=plan.chip_size,
         groups=tuple(

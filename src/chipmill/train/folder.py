@@ -90,6 +90,7 @@ class MegabatchFolder:
             epoch=manifest.epoch,
             megabatch=manifest.megabatch,
             leftover=manifest.leftover,
+            mixed=manifest.mixed,
         )
 
     def pack(self, index: int) -> Pack:

@@ -6,6 +6,7 @@ from prefect.runtime import flow_run
 from chipmill.formats.plan import Plan
 from chipmill.io.ledger import Ledger
 from chipmill.io.store import Store
+from chipmill.model.manner import Manner
 from chipmill.model.plan_request import PlanRequest
 from chipmill.settings import Settings
 from chipmill.steps import plan, prefetch, remove
@@ -53,6 +54,7 @@ def stage_ahead(plan_name: str, ahead: int) -> list[Staged]:
             budget=settings.budget,
             worker=_worker(),
             ahead=ahead,
+            manner=Manner(codec=settings.codec),
         )
 
 

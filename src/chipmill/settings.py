@@ -1,7 +1,7 @@
 """Where things are and how much room there is: the only reader of the environment."""
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AliasChoices,
@@ -69,6 +69,9 @@ class Settings(BaseSettings):
 
     budget: ByteSize = ByteSize(10**12)
     """Bytes that fast storage may hold; `2TB`, `500GiB` or a plain number."""
+
+    codec: Literal["none", "lz4", "zstd"] = "none"
+    """How chip packs are compressed: `none`, `lz4` or `zstd`."""
 
     ledger: str = "sqlite:///chipmill-ledger.db"
     """SQLAlchemy URL of the ledger."""

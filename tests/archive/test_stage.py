@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -19,12 +18,14 @@ from pyarrow import ipc
 from chipmill.errors import BudgetError, BusyError, SceneError, StoreError, TransientError
 from chipmill.formats import layout
 from chipmill.formats.manifest import Manifest, decode_manifest
+from chipmill.formats.pack import read_header
 from chipmill.formats.plan import Plan
 from chipmill.formats.webhook import MegabatchCompleted, MegabatchCompletedData
-from chipmill.io.fast import Folder
+from chipmill.io.fast import Folder, Hashing
 from chipmill.io.ledger import LEASE, Ledger
 from chipmill.io.store import Store
 from chipmill.model.ingest_request import IngestRequest
+from chipmill.model.manner import DEFAULT, Codec, Manner
 from chipmill.model.megabatch import State, megabatch_id
 from chipmill.model.plan_request import PlanRequest
 from chipmill.model.scene import SceneRef
@@ -73,7 +74,14 @@ class Site:
     fast: Path
     ledger: Ledger
 
-    def stage(self, number: int, *, budget: int = 10**9, ledger: Ledger | None = None) -> Staged:
+    def stage(
+        self,
+        number: int,
+        *,
+        budget: int = 10**9,
+        ledger: Ledger | None = None,
+        manner: Manner = DEFAULT,
+    ) -> Staged:
         """Stage one megabatch."""
         return stage_megabatch(
             self.plan,
@@ -83,6 +91,7 @@ class Site:
             ledger=ledger or self.ledger,
             budget=budget,
             worker="test",
+            manner=manner,
         )
 
     def ahead(self, *, budget: int, ahead: int = 9) -> list[str]:
@@ -172,6 +181,29 @@ def test_what_is_staged_is_whole(site: Site) -> None:
     assert sum(pack.chips for pack in manifest.packs) == staged.chips
     assert staged.size == site.on_disk() <= site.plan.megabatches[0].size
     assert site.states() == [State.READY, State.PLANNED, State.PLANNED]
+
+
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+def test_a_compressed_pack_has_a_batch_for_each_chip(site: Site, codec: Codec) -> None:
+    """A chip by lot decodes itself alone, and what the codec adds is within the reservation."""
+    staged = site.stage(0, manner=Manner(codec=codec))
+    assert site.on_disk() == staged.size <= site.plan.megabatches[0].size
+    for pack in site.manifest().packs:
+        with ipc.open_file(str(site.folder() / pack.file)) as reader:
+            assert reader.num_record_batches == pack.chips
+            assert read_header(reader.schema, where="").codec == codec
+
+
+def test_a_pack_of_an_earlier_try_counts_where_it_is_the_same(site: Site, tmp_path: Path) -> None:
+    """Whoever changes the codec between two tries gets it; what is as wanted stays."""
+    site.stage(0, manner=Manner(codec="zstd"))
+    packs = {path: path.stat().st_mtime_ns for path in site.folder().glob("*.arrow")}
+    other = Site(site.archive, site.plan, site.fast, Ledger.open(f"sqlite:///{tmp_path}/2.db"))
+    with other.ledger:
+        register(other.plan, other.ledger, budget=10**9)
+        other.stage(0, manner=Manner(codec="lz4"))
+    assert all(path.stat().st_mtime_ns > before for path, before in packs.items())
+    assert site.manifest().codec == "lz4"
 
 
 def test_a_megabatch_is_staged_once(site: Site) -> None:
@@ -286,7 +318,7 @@ def test_a_full_disk_is_an_error_of_the_moment(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     (tmp_path / ".tmp-1-pack.arrow").symlink_to("/dev/full")
 
-    def fill(file: BinaryIO) -> None:
+    def fill(file: Hashing) -> None:
         file.write(bytes(10**6))
 
     with pytest.raises(TransientError, match="no space left"):

@@ -23,10 +23,12 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 from chipmill.formats import layout
+from chipmill.formats.manifest import decode_manifest
 from chipmill.formats.plan import Plan
 from chipmill.io.ledger import Ledger
 from chipmill.io.store import Store
 from chipmill.model.ingest_request import IngestRequest
+from chipmill.model.manner import DEFAULT, Codec, Manner
 from chipmill.model.plan_request import PlanRequest
 from chipmill.model.scene import SceneRef
 from chipmill.steps.merge import load_snapshot, merge_index
@@ -81,7 +83,7 @@ class Staged:
         return (cast("Batch", batch) for batch in dataset)
 
 
-def stage_all(request: PlanRequest, archive: Store, root: Path) -> Staged:
+def stage_all(request: PlanRequest, archive: Store, root: Path, manner: Manner = DEFAULT) -> Staged:
     """Plan and stage everything."""
     plan = make_plan(request, archive)
     with Ledger.open(f"sqlite:///{root / 'ledger.db'}") as ledger:
@@ -93,6 +95,7 @@ def stage_all(request: PlanRequest, archive: Store, root: Path) -> Staged:
             budget=10**9,
             worker="test",
             ahead=99,
+            manner=manner,
         )
     assert len(staged) == len(plan.megabatches)
     return Staged(archive, plan, root / "fast")
@@ -167,6 +170,26 @@ def test_every_pixel_is_that_of_the_source(staged: Staged, scenes: Path) -> None
                 assert (found == chip_of(source, row, col, fine=fine)).all(), chip
                 compared += 1
     assert compared > staged.plan.usable * 3
+
+
+@group
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+def test_no_codec_changes_a_pixel(staged: Staged, codec: Codec, tmp_path: Path) -> None:
+    """Compression is a matter of room and speed: same batches, bit by bit, in less room."""
+    request = PlanRequest(
+        minibatch=4, megabatch=3, chip_size=CHIP, few_scenes=True, leftover="spread", seed=5
+    )
+    packed = stage_all(request, staged.archive, tmp_path, Manner(codec=codec))
+    for plain, found in zip(staged.batches(), packed.batches(), strict=True):
+        assert (plain.position, plain.chip_ids) == (found.position, found.chip_ids)
+        np.testing.assert_array_equal(plain.pixels, found.pixels)
+    assert _bytes(packed.fast) < 0.9 * _bytes(staged.fast)
+    manifest = next(packed.fast.rglob("manifest.json"))
+    assert decode_manifest(manifest.read_bytes(), where="").codec == codec
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*.arrow"))
 
 
 @group

@@ -2,14 +2,18 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pyarrow import ipc
 
 from chipmill.errors import PackError, TransientError
 from chipmill.formats.manifest import Manifest, decode_manifest
+from chipmill.formats.pack import DType, PackBand, join_bytes, lay_out, split_bytes
 from chipmill.train.folder import MegabatchFolder
 
 Build = Callable[..., Path]
@@ -49,6 +53,28 @@ def test_a_chip_is_its_row_over_all_record_batches(
             [[value(0, chip, b, y, x) for x in range(16)] for y in range(16)] for b in range(3)
         ]
         np.testing.assert_array_equal(found, expected)
+
+
+@given(st.data())
+def test_parting_bytes_is_undone_band_by_band(data: st.DataObject) -> None:
+    """Whatever bands are asked for, and of whatever sample size: the samples come back."""
+    kinds = data.draw(st.lists(st.sampled_from(["uint8", "int16", "float32"]), min_size=1))
+    drawn = [
+        PackBand(name=f"b{i}", gsd=1, dtype=cast("DType", kind), shape=(i + 1, 2), start=0)
+        for i, kind in enumerate(kinds)
+    ]
+    bands = lay_out(drawn)
+    width = sum(band.size for band in bands)
+    seed = data.draw(st.integers(0, 99))
+    records = np.random.default_rng(seed).integers(0, 256, (3, width), dtype=np.uint8)
+    parted = split_bytes(records, bands)
+    first = data.draw(st.integers(0, len(bands) - 1))
+    last = data.draw(st.integers(first, len(bands) - 1))
+    start, stop = bands[first].start, bands[last].start + bands[last].size
+    out = np.empty(stop - start, np.uint8)
+    for record, whole in zip(parted, records, strict=True):
+        join_bytes(record, bands, out, start=start)
+        np.testing.assert_array_equal(out, whole[start:stop])
 
 
 def test_few_open_files_are_enough(staged: Path) -> None:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 
 from chipmill.errors import PackError
 from chipmill.formats.pack import Normalization, PackBand
+from chipmill.model.manner import Codec
 
 
 class ManifestGroup(BaseModel):
@@ -57,6 +58,8 @@ class Manifest(BaseModel):
     """Whether a minibatch has chips of several groups; written only where it has."""
     order_version: PositiveInt
     chip_size: PositiveInt
+    codec: Codec = "none"
+    """How the packs are compressed."""
     groups: tuple[ManifestGroup, ...]
     packs: tuple[ManifestPack, ...]
     """Sorted by collection and scene: the order of chips counts scenes in this order."""

@@ -16,6 +16,45 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 _TEMPORARY = ".tmp-"
 
 
+class Hashing:
+    """A file that is written: counts and hashes what passes, as far as Arrow needs a file."""
+
+    closed = False
+
+    def __init__(self, file: BinaryIO) -> None:
+        """Begin at the beginning of `file`."""
+        self._file = file
+        self._hash = hashlib.sha256()
+        self._size = 0
+
+    def write(self, data: bytes, /) -> int:
+        """Write, and hash in the same pass."""
+        self._hash.update(data)
+        count = self._file.write(data)
+        self._size += count
+        return count
+
+    def tell(self) -> int:
+        """Say how many bytes are written."""
+        return self._size
+
+    def flush(self) -> None:
+        """Do nothing: the folder flushes what it has opened."""
+
+    def written(self) -> "Written":
+        """Say what has passed."""
+        return Written(size=self._size, sha256=self._hash.hexdigest())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A file that is whole."""
+
+    size: int
+    """Bytes."""
+    sha256: str
+
+
 @dataclass(frozen=True, slots=True)
 class Folder:
     """The folder of one megabatch."""
@@ -39,13 +78,16 @@ class Folder:
         path = self.path / name
         return path.stat().st_size if path.is_file() else None
 
-    def write(self, name: str, fill: Callable[[BinaryIO], None], *, fence: int) -> None:
+    def write(self, name: str, fill: Callable[[Hashing], None], *, fence: int) -> Written:
         """Write a file whole: under a temporary name, to the disk, then under its own name.
 
         Args:
             name: File name in the folder.
             fill: Writes the content.
             fence: Number of the lease, part of the temporary name.
+
+        Returns:
+            Size and hash of what was written, without reading it again.
 
         Raises:
             TransientError: There is no space left; nothing of the file stays.
@@ -55,17 +97,20 @@ class Folder:
         with _translated(temporary):
             try:
                 with temporary.open("wb") as file:
-                    fill(file)
+                    hashing = Hashing(file)
+                    fill(hashing)
                     file.flush()
                     os.fsync(file.fileno())
                 temporary.replace(self.path / name)
+                return hashing.written()
             finally:
                 temporary.unlink(missing_ok=True)
 
-    def digest(self, name: str) -> str:
-        """Hash a file as it lies on the disk: SHA-256 in hex."""
+    def found(self, name: str) -> Written:
+        """Measure and hash a file as it lies on the disk."""
         with _translated(self.path / name), (self.path / name).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return Written(size=file.tell(), sha256=digest)
 
     def sync(self) -> None:
         """Make the names in the folder durable."""

@@ -3,23 +3,34 @@
 import json
 from functools import partial
 from io import RawIOBase
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyarrow import ipc
 
+from chipmill.errors import PackError
 from chipmill.formats import layout
 from chipmill.formats.archived_item import read_archived
 from chipmill.formats.manifest import ManifestPack
-from chipmill.formats.pack import PackHeader, encode_pixels, pack_schema
+from chipmill.formats.pack import (
+    PackHeader,
+    encode_pixels,
+    encoding_of,
+    pack_schema,
+    read_header,
+    split_bytes,
+    write_options,
+)
 from chipmill.formats.plan import PlannedScene
 from chipmill.formats.statistics import DataStatistics
-from chipmill.io.fast import Folder
+from chipmill.io.fast import Folder, Hashing
 from chipmill.io.store import Store
 from chipmill.model.archived import ArchivedScene
 from chipmill.model.footprint import lonlat_centres
 from chipmill.model.grid import ChipGrid
+from chipmill.model.manner import DEFAULT, Manner
 from chipmill.steps.cut import cut_chips, pack_header
 from chipmill.steps.normalize import normalized
 
@@ -32,8 +43,9 @@ def write_pack(
     folder: Folder,
     fence: int,
     statistics: DataStatistics | None = None,
+    manner: Manner = DEFAULT,
 ) -> tuple[ManifestPack, PackHeader]:
-    """Write the pack of one scene, or find it whole from an earlier try.
+    """Write the pack of one scene, or find it whole from an earlier try that wanted the same.
 
     Args:
         planned: The scene and its chips.
@@ -42,6 +54,7 @@ def write_pack(
         folder: The megabatch's on fast storage.
         fence: Number of the lease.
         statistics: Of the plan's snapshot; None: the sensor's table says mean and deviation.
+        manner: How it is compressed.
 
     Raises:
         SceneError: A file of the scene is damaged, or the files do not align.
@@ -51,36 +64,52 @@ def write_pack(
     scene = read_archived(json.loads(archive.get(key)), key_of=archive.key_of)
     chips = ChipGrid(grid=scene.finest.file.grid, size=chip_size)
     header = normalized(pack_header(scene, chips), statistics)
+    codec: dict[str, Any] = {"codec": manner.codec, "encoding": encoding_of(manner.codec)}
+    header = header.model_copy(update=codec)
     name = layout.pack_file(planned.collection, planned.scene)
-    if folder.size(name) is None:
+    if _is_whole(folder, name, header):
+        written = folder.found(name)
+    else:
         fill = partial(_fill, scene=scene, header=header, planned=planned, archive=archive)
-        folder.write(name, fill, fence=fence)
+        written = folder.write(name, fill, fence=fence)
     pack = ManifestPack(
         file=name,
         collection=planned.collection,
         scene=planned.scene,
         group=planned.group,
         chips=len(planned.row),
-        size=cast("int", folder.size(name)),
-        sha256=folder.digest(name),
+        size=written.size,
+        sha256=written.sha256,
     )
     return pack, header
 
 
+def _is_whole(folder: Folder, name: str, header: PackHeader) -> bool:
+    """Tell whether an earlier try left this very pack: whole, and with the same header."""
+    if folder.size(name) is None:
+        return False
+    try:
+        with ipc.open_file(str(folder.path / name)) as reader:
+            return read_header(reader.schema, where=name) == header
+    except (OSError, pa.ArrowException, PackError):
+        return False
+
+
 def _fill(
-    file: BinaryIO,
+    file: Hashing,
     *,
     scene: ArchivedScene,
     header: PackHeader,
     planned: PlannedScene,
     archive: Store,
 ) -> None:
-    """Write the chips, one record batch for each row of chips."""
+    """Write the chips: a record batch for each row of them, or for each one where compressed."""
     rows, cols = planned.row, planned.col
     chips = ChipGrid(grid=scene.finest.file.grid, size=header.chip_size)
     centres = lonlat_centres(chips)[rows, cols]  # (chips, 2)
     schema = pack_schema(header)
-    with ipc.new_file(cast("RawIOBase", file), schema) as writer:
+    options = write_options(header.codec)
+    with ipc.new_file(cast("RawIOBase", file), schema, options=options) as writer:
         for part, records in cut_chips(scene, header, archive=archive, rows=rows, cols=cols):
             places = zip(rows[part].tolist(), cols[part].tolist(), strict=True)
             columns: list[pa.Array[Any]] = [
@@ -91,6 +120,13 @@ def _fill(
                 pa.array(np.ascontiguousarray(centres[part, 0])),
                 pa.array(planned.cloud_fraction[part]),
                 pa.array(planned.nodata_fraction[part]),
-                encode_pixels(records),
+                encode_pixels(_encoded(records, header)),
             ]
-            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+            batch = pa.RecordBatch.from_arrays(columns, schema=schema)
+            step = len(records) if header.codec == "none" else 1
+            for first in range(0, len(records), step):
+                writer.write_batch(batch.slice(first, step))
+
+
+def _encoded(records: NDArray[np.uint8], header: PackHeader) -> NDArray[np.uint8]:
+    return records if header.encoding == "plain" else split_bytes(records, header.bands)

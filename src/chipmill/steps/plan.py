@@ -36,8 +36,11 @@ DEFAULT_RATIO = 10
 LEAST_RATIO = 5
 """Scenes of a megabatch for each chip of a minibatch: the origin specification asks for 5 to 10."""
 PACK_BYTES = 64 * 1024
-CHIP_BYTES = 256
-"""Most bytes that a pack adds to its pixels: once, and for each chip (ids, places, alignment)."""
+CHIP_BYTES = 2048
+"""Most bytes that a pack adds to its pixels: once, and for each chip (ids, places, the record batch
+that a compressed pack has for each)."""
+CHIP_SHARE = 4096
+"""And one byte for so many of pixels: what a codec adds to what it cannot compress."""
 
 
 def make_plan(request: PlanRequest, archive: Store) -> Plan:
@@ -161,7 +164,8 @@ def _megabatch(request: PlanRequest, number: int, planned: Deal, part: slice) ->
         key=(request.seed, request.epoch, number),
         mixed=request.mixed,
     )
-    chip_bytes = planned.scenes["chip_bytes"].to_numpy()[part] + CHIP_BYTES
+    pixels = planned.scenes["chip_bytes"].to_numpy()[part]
+    chip_bytes = pixels + pixels // CHIP_SHARE + CHIP_BYTES
     code, names = numbered(planned.scenes.slice(part.start, len(counts)).select(["collection"]))
     chips = np.bincount(code, weights=counts).astype(np.int64).tolist()
     shares = zip(names, np.bincount(code).tolist(), chips, strict=True)

@@ -7,6 +7,7 @@ from chipmill.errors import BudgetError, BusyError
 from chipmill.formats.plan import Plan
 from chipmill.io.ledger import Ledger
 from chipmill.io.store import Store
+from chipmill.model.manner import DEFAULT, Manner
 from chipmill.model.megabatch import State
 from chipmill.steps.plan import load_plan
 from chipmill.steps.stage import Staged, stage_megabatch
@@ -42,6 +43,7 @@ def stage_ahead(
     budget: int,
     worker: str,
     ahead: int = 1,
+    manner: Manner = DEFAULT,
 ) -> list[Staged]:
     """Stage what is wanted of a plan, as far as the budget goes."""
     planned = load_plan(archive, plan)
@@ -58,6 +60,7 @@ def stage_ahead(
                 ledger=ledger,
                 budget=budget,
                 worker=worker,
+                manner=manner,
             )
         except (BudgetError, BusyError) as err:
             # No room now, or another flow run was quicker: either comes back to it.

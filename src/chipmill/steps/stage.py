@@ -6,16 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from chipmill.errors import ChipmillError, StaleFenceError
 from chipmill.formats import layout
 from chipmill.formats.manifest import Manifest, ManifestGroup, ManifestPack
 from chipmill.formats.pack import PackHeader
 from chipmill.formats.plan import Plan, PlannedScene
-from chipmill.io.fast import Folder
+from chipmill.io.fast import Folder, Hashing
 from chipmill.io.ledger import Ledger
 from chipmill.io.store import Store
+from chipmill.model.manner import DEFAULT, Manner
 from chipmill.model.megabatch import megabatch_id
 from chipmill.steps.lease import kept
 from chipmill.steps.normalize import statistics_of
@@ -47,6 +47,7 @@ def stage_megabatch(
     ledger: Ledger,
     budget: int,
     worker: str,
+    manner: Manner = DEFAULT,
 ) -> Staged:
     """Put one megabatch on fast storage; what an interrupted try left is used.
 
@@ -72,6 +73,7 @@ def stage_megabatch(
                 folder=folder,
                 fence=fence,
                 statistics=statistics,
+                manner=manner,
             )
 
         with ThreadPoolExecutor(SCENES_AT_ONCE) as pool:
@@ -107,6 +109,7 @@ def manifest_of(
         mixed=plan.mixed,
         order_version=plan.order_version,
         chip_size=plan.chip_size,
+        codec=packs[0][1].codec,
         groups=tuple(
             ManifestGroup(
                 collection=headers[group].collection,
@@ -134,5 +137,5 @@ def _giving_up(ledger: Ledger, name: str, fence: int, folder: Folder) -> Generat
         raise
 
 
-def _put(file: BinaryIO, data: bytes) -> None:
+def _put(file: Hashing, data: bytes) -> None:
     file.write(data)

@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 from pyarrow import ipc
 
 from chipmill.errors import PackError
-from chipmill.formats.pack import PackBand, PackHeader, decode_pixels, pack_schema, read_header
+from chipmill.formats.pack import (
+    PackBand,
+    PackHeader,
+    decode_pixels,
+    join_bytes,
+    pack_schema,
+    read_header,
+)
 
 FACTS = ("wavelength", "fwhm", "gsd", "mean", "std", "scale", "offset")
 """What a pack's header says of each band, in the order of `Pack.facts`."""
@@ -103,7 +110,7 @@ class Pack:
                     f"{path} has columns that do not fit its header; stage its megabatch again"
                 )
             rows = _Rows.read(whole)
-            source = _source(path, reader, whole=whole, rows=rows)
+            source = _source(path, reader, header, whole=whole, rows=rows)
         return cls(
             path=path,
             header=header,
@@ -196,28 +203,39 @@ class _Plain:
 
 
 class _Compressed:
-    """Pixels that Arrow decompresses, a whole record batch at a time."""
+    """Pixels that Arrow decompresses, a record batch at a time; staging writes one a chip."""
 
-    def __init__(self, path: Path, firsts: NDArray[np.int64]) -> None:
+    def __init__(self, path: Path, header: PackHeader, firsts: NDArray[np.int64]) -> None:
         self._firsts = firsts
+        self._bands = header.bands if header.encoding == "byte_stream_split" else ()
         self._reader = ipc.open_file(pa.memory_map(str(path)))
 
     def read(self, chip: int, out: NDArray[np.uint8], *, start: int) -> None:
         number = int(np.searchsorted(self._firsts, chip, side="right")) - 1
         row = _pixels(self._reader, number)[chip - int(self._firsts[number])]
-        out[:] = row[start : start + len(out)]
+        if self._bands:
+            join_bytes(row, self._bands, out, start=start)
+        else:
+            out[:] = row[start : start + len(out)]
 
 
 def _source(
-    path: Path, reader: ipc.RecordBatchFileReader, *, whole: pa.Buffer, rows: _Rows
+    path: Path,
+    reader: ipc.RecordBatchFileReader,
+    header: PackHeader,
+    *,
+    whole: pa.Buffer,
+    rows: _Rows,
 ) -> _Source:
     """Find where each chip's pixels lie in the file; compressed ones lie nowhere as they are."""
+    if header.encoding != "plain":
+        return _Compressed(path, header, rows.firsts)
     starts: list[NDArray[np.int64]] = []
     for number in range(reader.num_record_batches):
         pixels = _pixels(reader, number)
         start = pixels.ctypes.data - whole.address
         if not 0 <= start <= whole.size - pixels.nbytes:
-            return _Compressed(path, rows.firsts)
+            return _Compressed(path, header, rows.firsts)
         starts.append(start + np.arange(len(pixels)) * pixels.shape[1])
     return _Plain(path, np.concatenate(starts))
 

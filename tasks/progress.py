@@ -1,19 +1,19 @@
 """How far a long run is, as people see it in Prefect: a bar that moves while shards come in."""
 
 import time
-from typing import cast
+from typing import TypeVar, cast
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.futures import PrefectFutureList, as_completed
 
-from chipmill.steps.shard import Shard
+T = TypeVar("T")
 
 EVERY = 5.0
 """Seconds between two updates: each is a request to the server."""
 
 
-def follow(shards: PrefectFutureList[Shard], *, what: str) -> list[Shard]:
+def follow(shards: PrefectFutureList[T], *, what: str) -> list[T]:
     """Wait for the shards of a run, and show how many are through.
 
     Args:
@@ -21,7 +21,7 @@ def follow(shards: PrefectFutureList[Shard], *, what: str) -> list[Shard]:
         what: Key of the artifact, such as `ingest-progress`.
 
     Returns:
-        The shards, in the order of the futures.
+        What the shards gave, in the order of the futures.
     """
     futures = list(shards)
     # Prefect types it for both worlds; outside of an event loop it is the artifact's id.

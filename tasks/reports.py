@@ -7,6 +7,8 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
+from chipmill.formats import layout
+from chipmill.formats.export import Export
 from chipmill.formats.plan import Plan
 from chipmill.formats.statistics import DataStatistics
 from chipmill.io.store import Store
@@ -156,3 +158,27 @@ def report_storage(staged: list[Staged], removed: Removed | None = None) -> None
         description="What this run did on fast storage." if rows else "There was nothing to do.",
         table=rows,
     )
+
+
+@task(name="report export", task_run_name="report export {whole.name}", cache_policy=NO_CACHE)
+def report_export(whole: Export) -> str:
+    """Tell what an export holds and how it is read; gives its URL."""
+    url = Store.open(Settings.load().archive).href(layout.export_prefix(whole.name).rstrip("/"))
+    create_table_artifact(
+        key="export-summary",
+        description=f"Export {whole.name} of plan {whole.plan.plan} is whole. Read it by "
+        f"`ChipDataset({url!r})`.",
+        table=[
+            {
+                "megabatch": number,
+                "scenes": part.packs,
+                "chips": planned.chips,
+                "minibatches": planned.minibatches,
+                "megabytes": round(part.size / _MEGABYTE, 1),
+            }
+            for number, (part, planned) in enumerate(
+                zip(whole.megabatches, whole.plan.megabatches, strict=True)
+            )
+        ],
+    )
+    return url

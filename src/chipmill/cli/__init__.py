@@ -2,6 +2,7 @@
 
 # A module adds its commands when it is imported.
 from chipmill.cli import (
+    export,
     index,
     ingest,
     inspect,
@@ -16,6 +17,7 @@ from chipmill.cli.app import app
 
 __all__ = [
     "app",
+    "export",
     "index",
     "ingest",
     "inspect",

@@ -1,0 +1,26 @@
+"""The flow `export`."""
+
+from prefect import flow, unmapped
+
+from chipmill.model.export_request import ExportRequest
+from tasks.exports import begin_export, divide_export, export_scenes, seal_export
+from tasks.progress import follow
+from tasks.reports import report_export
+from tasks.runner import chosen_runner
+
+
+@flow(name="export", flow_run_name="export {request.name}", task_runner=chosen_runner())
+def export(request: ExportRequest) -> str:
+    """Keep the chip packs of a plan in the archive for good, for training without fast storage.
+
+    Args:
+        request: Which chips, under which name.
+
+    Returns:
+        URL of the export.
+    """
+    begun = begin_export(request)
+    shards = divide_export(begun)
+    follow(export_scenes.map(shards, unmapped(begun)), what="export-progress")
+    whole = seal_export(begun)
+    return report_export(whole)

@@ -40,7 +40,7 @@ class Ledger:
     def open(
         cls, url: str, *, clock: Callable[[], float] = time.time, patience: float = 30.0
     ) -> Self:
-        """Open a ledger and make its tables where they are missing.
+        """Open a ledger; its tables are made, or brought to this version, under a lock.
 
         Args:
             url: SQLAlchemy URL: SQLite on a local disk of the one host that uses it, or PostgreSQL.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select, text
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import (
@@ -22,16 +22,20 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from chipmill.errors import LedgerError, TransientError
-from chipmill.io import ledger_tables as tables
+from chipmill.io.ledger_schema import SCHEMA, bring_up_to_date
 
 _T = TypeVar("_T")
 _TRIES: Final = 5
-_LOCK_NUMBER: Final = 0x636D  # "cm": PostgreSQL's advisory lock while tables are made
 _SQLITE_BUSY: Final = frozenset({5, 6})  # SQLITE_BUSY, SQLITE_LOCKED: sqlite.org/rescode.html
+_EXTRA: Final = 3  # PRAGMA synchronous: sqlite.org/pragma.html
 _SQLITE_TRANSIENT: Final = _SQLITE_BUSY | {10, 13}  # besides SQLITE_IOERR, SQLITE_FULL
 _COMMIT_TO_DISK: Final = (  # where a server answers earlier; one that does more is left at it
     "SELECT set_config('synchronous_commit', 'on', false) "
     "WHERE current_setting('synchronous_commit') = 'off'"
+)
+_OWN_SCHEMA: Final = (  # unless the URL's options name another
+    "SELECT set_config('search_path', %s, false) FROM pg_settings "
+    "WHERE name = 'search_path' AND source <> 'client'"
 )
 _TOO_SILENT: Final = "25P03"  # idle_in_transaction_session_timeout, PostgreSQL appendix A
 _SERIALIZATION: Final = frozenset({"40001", "40P01", "55P03"})  # PostgreSQL, appendix A
@@ -43,7 +47,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 def open_engine(url: str, *, patience: float) -> Engine:
-    """Open the database and make the tables that are missing.
+    """Open the database, and make its tables or bring them up to date.
 
     Args:
         url: SQLAlchemy URL, `sqlite:///…` or `postgresql+psycopg://…`.
@@ -51,7 +55,8 @@ def open_engine(url: str, *, patience: float) -> Engine:
             that holds locks and is silent for as long.
 
     Raises:
-        LedgerError: The URL is not usable, the place is not safe, or this is no ledger.
+        LedgerError: The URL is not usable, the place is not safe, or this is no ledger of this
+            version or an earlier one.
         TransientError: The database does not answer at this moment.
     """
     try:
@@ -63,7 +68,7 @@ def open_engine(url: str, *, patience: float) -> Engine:
             "sqlite:///path or postgresql+psycopg://user:password@host/database"
         ) from err
     try:
-        transact(engine, _make_tables, patience=patience)
+        transact(engine, bring_up_to_date, patience=patience)
     except BaseException:
         engine.dispose()
         raise
@@ -140,6 +145,7 @@ def _dependable(patience: float) -> Callable[[DBAPIConnection, object], None]:
         for name in ("lock_timeout", "idle_in_transaction_session_timeout"):
             cursor.execute("SELECT set_config(%s, %s, false)", (name, limit))
         cursor.execute(_COMMIT_TO_DISK)
+        cursor.execute(_OWN_SCHEMA, (SCHEMA,))
         cursor.close()
         connection.commit()
 
@@ -179,6 +185,8 @@ def _careful(connection: DBAPIConnection, _record: object) -> None:
         cursor.execute("PRAGMA journal_mode=DELETE")
         mode = cursor.fetchone()
         cursor.execute("PRAGMA synchronous=EXTRA")
+        cursor.execute("PRAGMA synchronous")
+        synchronous = cursor.fetchone()
     finally:
         cursor.close()
     if mode is None or mode[0] != "delete":
@@ -186,19 +194,16 @@ def _careful(connection: DBAPIConnection, _record: object) -> None:
             f"the SQLite ledger stays in journal mode {mode and mode[0]}; close what else has it "
             "open and try again"
         )
+    if synchronous is None or synchronous[0] != _EXTRA:
+        raise LedgerError(
+            f"this SQLite commits with synchronous={synchronous and synchronous[0]}, where 3 "
+            "(EXTRA) was asked for; use another build of SQLite or PostgreSQL"
+        )
 
 
 def _begin_immediate(connection: Connection) -> None:
     # One writer at a time: what a transaction has read stays true until it commits.
     connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _make_tables(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK_NUMBER})
-    tables.metadata.create_all(connection)
-    if connection.scalar(select(tables.budget.c.id)) is None:
-        connection.execute(insert(tables.budget).values(id=1))
 
 
 def _worth_another_try(err: SQLAlchemyError) -> bool:

@@ -19,6 +19,11 @@ from sqlalchemy import (
 
 from chipmill.model.megabatch import State
 
+VERSION: Final = "0001"
+"""The latest revision of `ledger_migrations`: a change of these tables comes with a new one."""
+VERSION_TABLE: Final = "ledger_version"
+"""Where a database says which revision it has. Not Alembic's own name for it, which Prefect has."""
+
 metadata: Final = MetaData()
 
 _RowNumber = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers only INTEGER keys

@@ -1,0 +1,1 @@
+"""Revisions of the ledger, for Alembic; one file a change of its tables."""

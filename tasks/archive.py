@@ -9,7 +9,7 @@ from chipmill.model.access import Access, is_local
 from chipmill.model.ingest_request import IngestRequest
 from chipmill.model.scene import SceneRef
 from chipmill.settings import Settings
-from chipmill.steps import copy, index, merge, rewrite, search
+from chipmill.steps import compact, copy, index, merge, rewrite, search
 from chipmill.steps.shard import Shard, clear_findings, each_scene, into_shards
 from chipmill.steps.turn import turns
 from tasks.policy import DELAYS, RETRIES, transient
@@ -96,3 +96,16 @@ def merge_index(chip_size: int) -> str:
     """Merge all parts of the index into a snapshot; gives its name."""
     lock = turns(lambda: Ledger.open(Settings.load().ledger))
     return merge.merge_index(_archive(), chip_size=chip_size, lock=lock).snapshot
+
+
+@task(
+    name="compact",
+    task_run_name="compact chips of {chip_size} px",
+    retries=RETRIES,
+    retry_delay_seconds=DELAYS,
+    retry_condition_fn=transient,
+)
+def compact_index(chip_size: int) -> str:
+    """Bind the small files of the newest snapshot into few; gives its name, which stays."""
+    lock = turns(lambda: Ledger.open(Settings.load().ledger))
+    return compact.compact_index(_archive(), chip_size=chip_size, lock=lock).snapshot

@@ -1,5 +1,7 @@
 """Where things are and how much room there is: the only reader of the environment."""
 
+import os
+from base64 import b64encode
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -84,6 +86,16 @@ class Settings(BaseSettings):
     )
     """Prefect's API, as the receiver reaches it; the same variable that Prefect reads."""
 
+    aws_block: str | None = None
+    """Name of the Prefect block AwsCredentials that runs get their `AWS_…` variables from; none:
+    they have those of the worker, or its role."""
+
+    archive_block: str | None = None
+    """Name of the Prefect block S3Bucket that is the archive; none: `CHIPMILL_ARCHIVE` says."""
+
+    notify_block: str | None = None
+    """The Prefect block that messages to people go through, as `slack-webhook/operations`."""
+
     webhook_master: SecretStr | None = None
     """Master secret of the receiver (`whsec_…`, 24 bytes or more); run keys derive from it."""
 
@@ -155,6 +167,22 @@ class Settings(BaseSettings):
     """Bytes a second that copying reaches here, for `chipmill ingest --dry-run`; measured on a
     sample where it is not set."""
 
+    prefect_key: SecretStr | None = Field(default=None, validation_alias="PREFECT_API_KEY")
+    """Key of Prefect's API, where it asks for one; the same variable that Prefect reads."""
+
+    prefect_auth: SecretStr | None = Field(default=None, validation_alias="PREFECT_API_AUTH_STRING")
+    """`user:password` of a Prefect server that asks for them; Prefect reads it too."""
+
+    @property
+    def prefect_headers(self) -> dict[str, str]:
+        """What a call of Prefect's API carries."""
+        if self.prefect_key is not None:
+            return {"authorization": f"Bearer {self.prefect_key.get_secret_value()}"}
+        if self.prefect_auth is not None:
+            pair = b64encode(self.prefect_auth.get_secret_value().encode()).decode()
+            return {"authorization": f"Basic {pair}"}
+        return {}
+
     @property
     def has_prefect(self) -> bool:
         """Whether somebody said where Prefect's API is."""
@@ -174,3 +202,8 @@ class Settings(BaseSettings):
             where = ".".join(str(part) for part in first["loc"])
             message = f"setting CHIPMILL_{where.upper()} is not usable: {first['msg']}"
             raise RequestError(message) from err
+
+
+def child_environment(**more: str) -> dict[str, str]:
+    """Give a process that is started here this process's environment, and more."""
+    return {**os.environ, **more}  # noqa: TID251  this module reads it for all

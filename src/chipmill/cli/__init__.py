@@ -2,6 +2,7 @@
 
 # A module adds its commands when it is imported.
 from chipmill.cli import (
+    deploy,
     export,
     index,
     ingest,
@@ -17,6 +18,7 @@ from chipmill.cli.app import app
 
 __all__ = [
     "app",
+    "deploy",
     "export",
     "index",
     "ingest",

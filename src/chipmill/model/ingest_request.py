@@ -87,7 +87,12 @@ class IngestRequest(BaseModel):
     policy: Policy = Field(
         default=Policy(), title="Policy", description="Which of the scenes that match are taken."
     )
-    limit: int = Field(default=1000, ge=1, title="Most scenes")
+    limit: int = Field(
+        default=1000,
+        ge=1,
+        title="Most scenes",
+        description="Those over it are left out, and the log says how many.",
+    )
     refresh: bool = Field(
         default=False,
         title="Refresh",

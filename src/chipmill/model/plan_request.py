@@ -27,9 +27,22 @@ class PlanRequest(BaseModel):
         title="Scenes per megabatch",
         description="Empty: ten times the chips of a minibatch; at least five times as many.",
     )
-    seed: int = Field(default=0, title="Seed")
-    epoch: int = Field(default=0, ge=0, title="Epoch")
-    chip_size: int = Field(default=256, ge=16, le=4096, title="Chip size (px)")
+    seed: int = Field(
+        default=0, title="Seed", description="Another number gives another order of the same chips."
+    )
+    epoch: int = Field(
+        default=0,
+        ge=0,
+        title="Epoch",
+        description="Each pass over the data has a plan of its own, in an order of its own.",
+    )
+    chip_size: int = Field(
+        default=256,
+        ge=16,
+        le=4096,
+        title="Chip size (px)",
+        description="That of the ingest; it chooses the snapshot where 'latest' is asked for.",
+    )
     max_cloud: float = Field(
         default=0.30,
         ge=0,

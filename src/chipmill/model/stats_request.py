@@ -11,7 +11,13 @@ class StatsRequest(BaseModel):
     snapshot: str = Field(
         default="latest", title="Snapshot", description="Name of a snapshot, or 'latest'."
     )
-    chip_size: int = Field(default=256, ge=16, le=4096, title="Chip size (px)")
+    chip_size: int = Field(
+        default=256,
+        ge=16,
+        le=4096,
+        title="Chip size (px)",
+        description="That of the ingest; it chooses the snapshot where 'latest' is asked for.",
+    )
     max_cloud: float = Field(
         default=0.30,
         ge=0,

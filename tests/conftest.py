@@ -63,6 +63,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--rasters", type=Path, help="folder of the files in tests/sensors/outcomes/elsewhere.csv"
     )
+    parser.addoption(
+        "--postgres", action="store_true", help="end to end on PostgreSQL, with a minute's outage"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from chipmill.cli import (
     service,
     snapshots,
     stats,
+    up,
     view,
 )
 from chipmill.cli.app import app
@@ -28,5 +29,6 @@ __all__ = [
     "service",
     "snapshots",
     "stats",
+    "up",
     "view",
 ]

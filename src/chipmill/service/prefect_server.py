@@ -65,7 +65,7 @@ class PrefectServer:
                 f"the work pool {wanted.name} is of the type {found['type']!r}, not {kind!r}; say "
                 f"--type {found['type']}, or delete the pool"
             )
-        if _agrees(body, found):
+        if all(found[name] == value for name, value in body.items()):
             return "as it was"
         self._ask("PATCH", f"/work_pools/{wanted.name}", body)
         return "changed"

@@ -1,0 +1,5 @@
+"""`python -m chipmill`: the command line."""
+
+from chipmill.command import main
+
+main()

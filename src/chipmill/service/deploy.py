@@ -111,10 +111,10 @@ def _with_environment(template: Json, environment: dict[str, str]) -> Json:
 def _block_environment(settings: Settings, server: PrefectServer) -> dict[str, str]:
     """Name the fields of the blocks that hold credentials and the archive's place."""
     environment: dict[str, str] = {}
-    if settings.aws_block is not None:
+    if settings.aws_block:
         found = server.find_block("aws-credentials", settings.aws_block)["data"]
         environment |= _variables("aws-credentials", settings.aws_block, found, _AWS)
-    if settings.archive_block is not None:
+    if settings.archive_block:
         name = settings.archive_block
         found = cast("Json", server.find_block("s3-bucket", name)["data"])
         bucket = f"{{{{ prefect.blocks.s3-bucket.{name}.bucket_name }}}}"
@@ -151,7 +151,7 @@ def _at(data: Json, field: str) -> object:
 
 
 def _notify_block(settings: Settings, server: PrefectServer) -> str | None:
-    if settings.notify_block is None:
+    if not settings.notify_block:
         return None
     kind, slash, name = settings.notify_block.partition("/")
     if not slash:

@@ -172,7 +172,7 @@ def prefect_api(binaries: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }
-    command = [str(binaries / "prefect"), "server", "start", "--no-ui", "--host", "127.0.0.1"]
+    command = [str(binaries / "prefect"), "server", "start", "--host", "127.0.0.1"]
     url = f"http://127.0.0.1:{port}/api"
     with _started(
         [*command, "--port", str(port)],

@@ -7,10 +7,13 @@ from typing import Final, Self, TypeVar
 from sqlalchemy import Connection, Engine
 
 from chipmill.formats.webhook import MegabatchCompleted
+from chipmill.io import ledger_actions as actions
 from chipmill.io import ledger_leases as leases
 from chipmill.io import ledger_locks as locks
 from chipmill.io import ledger_outbox as outbox
+from chipmill.io import ledger_overview as overview
 from chipmill.io import ledger_plans as plans
+from chipmill.io import ledger_progress as progress
 from chipmill.io import ledger_runs as runs
 from chipmill.io.ledger_engine import open_engine, transact
 from chipmill.io.ledger_rows import HistoryRow, MegabatchRow, OutboxRow, RunRow, reserved_bytes
@@ -135,6 +138,17 @@ class Ledger:
         """Make a lease last `lease` seconds from now; `StaleFenceError` when it is lost."""
         self._do(lambda c: leases.renew(c, megabatch, fence, until=self._clock() + lease))
 
+    def progressed(self, megabatch: str, fence: int, *, scenes: int, of: int, size: int) -> None:
+        """Say, for people, how many scenes and bytes of a staging are on fast storage.
+
+        `StaleFenceError` when the lease is lost. It is no change of state and leaves no history.
+        """
+        self._do(
+            lambda c: progress.note(
+                c, megabatch, fence, scenes=scenes, of=of, size=size, at=self._clock()
+            )
+        )
+
     def ready(self, megabatch: str, fence: int, *, size: int) -> State:
         """Record that all `size` bytes are durable on fast storage: staging → ready.
 
@@ -226,13 +240,13 @@ class Ledger:
             )
         )
 
-    def release_run(self, run: str) -> list[str]:
+    def release_run(self, run: str, *, actor: str = "command line") -> list[str]:
         """Stop waiting for a run, on all its plans: it has ended, or it is dead for good.
 
         Nothing leaves in_use by age, so a person says it. What no other run waits for becomes
         complete, and its cleanup is asked for; gives the ids. `RequestError` when unknown.
         """
-        return self._do(lambda c: runs.release_run(c, run, at=self._clock()))
+        return self._do(lambda c: runs.release_run(c, run, actor=actor, at=self._clock()))
 
     def complete(self, message_id: str, body: bytes, *, message: MegabatchCompleted) -> Answer:
         """Take one rank's verified report; the last one moves in_use → complete.
@@ -263,6 +277,26 @@ class Ledger:
     def postpone(self, number: int, error: str, *, delay: float) -> None:
         """Record why row `number` was not accepted and try again after `delay` seconds."""
         self._do(lambda c: outbox.postpone(c, number, error=error, next_try=self._clock() + delay))
+
+    def send_now(self, number: int, *, actor: str = "command line") -> str:
+        """Let the sender try row `number` of the outbox at once; gives what it asks for.
+
+        `RequestError` when no such row waits.
+        """
+        return self._do(lambda c: actions.send_now(c, number, actor=actor, at=self._clock()))
+
+    def ask_again(self, megabatch: str, *, actor: str = "command line") -> str:
+        """Ask for another run of the flow that brings a megabatch on; gives the flow's name.
+
+        Raises:
+            RequestError: No such megabatch.
+            BusyError: It is ready or in use: no flow has anything to do.
+        """
+        return self._do(lambda c: actions.ask_again(c, megabatch, actor=actor, at=self._clock()))
+
+    def overview(self, *, most: int = 100) -> overview.Overview:
+        """Read what a person asks for at a glance; lists have at most `most` rows each."""
+        return self._do(lambda c: overview.overview(c, most=most, at=self._clock()))
 
     def _do(self, work: Callable[[Connection], _T]) -> _T:
         return transact(self._engine, work, patience=self._patience)

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Select, func, insert, select, update
 from chipmill.errors import BusyError, RequestError
 from chipmill.formats.webhook import MegabatchCompleted, MegabatchCompletedData
 from chipmill.io import ledger_tables as tables
+from chipmill.io.ledger_actions import note
 from chipmill.io.ledger_outbox import post
 from chipmill.io.ledger_rows import (
     MegabatchRow,
@@ -56,7 +57,7 @@ def begin_run(
     return [move(connection, row, State.IN_USE, actor=f"run {run}", at=at).id for row in rows]
 
 
-def release_run(connection: Connection, run: str, *, at: float) -> list[str]:
+def release_run(connection: Connection, run: str, *, actor: str, at: float) -> list[str]:
     """Stop waiting for a run; see `Ledger`."""
     plans = connection.scalars(
         select(tables.run.c.plan).where(tables.run.c.id == run).order_by(tables.run.c.plan)
@@ -70,8 +71,9 @@ def release_run(connection: Connection, run: str, *, at: float) -> list[str]:
         update(tables.run).where(tables.run.c.id == run, waiting).values(released=at)
     )
     rows = [row for plan in plans for row in lock_state(connection, plan, state=State.IN_USE)]
-    actor = f"release of run {run}"
-    return [row.id for row in rows if _complete_if_all(connection, row, actor=actor, at=at)]
+    note(connection, "release", f"run {run}", actor=actor, at=at)
+    cause = f"release of run {run} by {actor}"
+    return [row.id for row in rows if _complete_if_all(connection, row, actor=cause, at=at)]
 
 
 def complete(

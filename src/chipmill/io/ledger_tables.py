@@ -128,6 +128,32 @@ history: Final = Table(
 )
 """Each change of a megabatch, in order, without a gap."""
 
+progress: Final = Table(
+    "progress",
+    metadata,
+    Column("megabatch", String(22), primary_key=True),
+    Column("fence", BigInteger, nullable=False),
+    Column("first_at", Float(53), nullable=False),
+    Column("first_size", BigInteger, nullable=False),
+    Column("first_scenes", Integer, nullable=False),
+    Column("at", Float(53), nullable=False),
+    Column("scenes", Integer, nullable=False),
+    Column("of", Integer, nullable=False),
+    Column("size", BigInteger, nullable=False),
+)
+"""How far the present lease's staging is, and where it was when it first said so, for people."""
+
+action: Final = Table(
+    "action",
+    metadata,
+    Column("id", _RowNumber, primary_key=True, autoincrement=True),
+    Column("at", Float(53), nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+)
+"""What people did by hand: releases, repairs, requests made again."""
+
 outbox: Final = Table(
     "outbox",
     metadata,
@@ -144,6 +170,8 @@ outbox: Final = Table(
     CheckConstraint("kind IN ('cleanup', 'stage')", name="outbox_kind"),
 )
 """Flow runs to start, written in the same transaction as their cause."""
+
+Index("history_latest", history.c.now, history.c.at)
 
 Index("outbox_due", outbox.c.sent_at, outbox.c.next_try)
 

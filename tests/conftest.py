@@ -59,13 +59,15 @@ _LANDSAT = "landsat-c2l2-sr/LC08_L2SP_005009_20150710_T2.json"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let a run read more than the project keeps."""
+    """Let a run read more than the project keeps, and try more often."""
     parser.addoption(
         "--rasters", type=Path, help="folder of the files in tests/sensors/outcomes/elsewhere.csv"
     )
     parser.addoption(
         "--postgres", action="store_true", help="end to end on PostgreSQL, with a minute's outage"
     )
+    parser.addoption("--hostile", type=int, default=4000, help="hostile requests to the receiver")
+    parser.addoption("--deliveries", type=int, default=400, help="reports through broken wires")
 
 
 @pytest.fixture(scope="session")

@@ -105,6 +105,23 @@ class Settings(BaseSettings):
     webhook_key: SecretStr | None = None
     """A trainer's own run key, as `chipmill run-key RUN` prints it."""
 
+    page_token: SecretStr | None = None
+    """What signs people in on the status page; none: one is derived from the master secret, which
+    `chipmill page-token` prints."""
+
+    log_format: Literal["text", "json"] = "text"
+    """The form of the receiver's log."""
+
+    prefect_api_key: SecretStr | None = Field(default=None, validation_alias="PREFECT_API_KEY")
+    """Key of Prefect Cloud; the same variable that Prefect reads."""
+
+    prefect_auth: SecretStr | None = Field(default=None, validation_alias="PREFECT_API_AUTH_STRING")
+    """`user:password` of a Prefect server that asks for one; the same variable that Prefect
+    reads."""
+
+    prefect_ui: str | None = Field(default=None, validation_alias="PREFECT_UI_URL")
+    """Prefect's UI, as people's browsers reach it; none: that of `PREFECT_API_URL`."""
+
     task_runner: str = "threads"
     """Where task runs happen: `threads` of the flow's process, `dask` (a cluster of processes on
     this machine), or the address of a Dask scheduler, as `tcp://scheduler:8786`."""
@@ -187,6 +204,11 @@ class Settings(BaseSettings):
     def has_prefect(self) -> bool:
         """Whether somebody said where Prefect's API is."""
         return "prefect_api" in self.model_fields_set
+
+    @property
+    def has_archive(self) -> bool:
+        """Whether somebody said where the archive is."""
+        return "archive" in self.model_fields_set
 
     @classmethod
     def load(cls) -> Self:

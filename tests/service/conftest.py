@@ -10,6 +10,8 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from chipmill.service.protocol import ImpatientProtocol
+
 Serving = Callable[[FastAPI], AbstractContextManager[str]]
 
 
@@ -20,7 +22,7 @@ def _free_port() -> int:
 
 @contextmanager
 def _serving(app: FastAPI) -> Generator[str]:
-    config = uvicorn.Config(app, log_config=None, access_log=False, ws="none")
+    config = uvicorn.Config(app, http=ImpatientProtocol, log_config=None, ws="none")
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as serve.py does

@@ -1,6 +1,5 @@
 """Commands of those who run chipmill: keys, the receiver, the ledger."""
 
-import logging
 import secrets
 from typing import Annotated
 
@@ -10,7 +9,8 @@ from chipmill.cli.app import app, sentence
 from chipmill.formats.webhook import encode_key
 from chipmill.io.ledger import Ledger
 from chipmill.service.keys import run_key as derive
-from chipmill.service.serve import master_keys
+from chipmill.service.logs import configure
+from chipmill.service.serve import master_keys, token
 from chipmill.service.serve import serve as run_receiver
 from chipmill.settings import Settings
 
@@ -32,13 +32,21 @@ def run_key(run: Annotated[str, typer.Argument(help="The team's name of the run.
 
 @app.command()
 @sentence
+def page_token() -> None:
+    """Print the token that signs people in on the status page."""
+    typer.echo(token(Settings.load()))
+
+
+@app.command()
+@sentence
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8787,
 ) -> None:
-    """Receive the webhooks of training loops."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    run_receiver(Settings.load(), host=host, port=port)
+    """Receive the webhooks of training loops, and show the status page."""
+    settings = Settings.load()
+    configure(settings.log_format)
+    run_receiver(settings, host=host, port=port)
 
 
 @app.command()

@@ -62,6 +62,9 @@ class Overview:
     reserved: int
     """Bytes of the budget that all megabatches hold."""
 
+    states: Mapping[State, int]
+    """How many megabatches of all plans are in each state."""
+
     plans: Sequence[PlanCount]
     """Newest first."""
 
@@ -94,6 +97,7 @@ def overview(connection: Connection, *, most: int, at: float) -> Overview:
     return Overview(
         at=at,
         reserved=reserved_bytes(connection),
+        states=_states(connection),
         plans=_plans(connection, most),
         current=_current(connection, most),
         progress={row.megabatch: row for row in progress(connection)},
@@ -107,6 +111,12 @@ def overview(connection: Connection, *, most: int, at: float) -> Overview:
         ),
         actions=actions(connection, limit=most),
     )
+
+
+def _states(connection: Connection) -> dict[State, int]:
+    state = tables.megabatch.c.state
+    found = connection.execute(select(state, func.count()).group_by(state))
+    return {row[0]: row[1] for row in found}
 
 
 def _plans(connection: Connection, most: int) -> list[PlanCount]:

@@ -1,66 +1,20 @@
 """From bytes of a stranger to a message of a known run: each check costs less than the next."""
 
-import asyncio
 import json
-import re
 from collections.abc import Callable, Sequence
 from typing import Final, NoReturn, TypeVar
 
 from pydantic import ValidationError
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from chipmill.formats.webhook import MegabatchCompleted, RunBegun, claimed_run, verify
 from chipmill.service.keys import run_key
+from chipmill.service.refusal import Refusal
 
-MOST_BYTES: Final = 20 * 1024
-"""Largest body; the specification of Standard Webhooks recommends to stay below 20 kB."""
-
-BODY_SECONDS: Final = 5.0
-"""Time in which a body must have come."""
-
-_DIGITS: Final = re.compile(r"[0-9]{1,19}")
 _UNBELIEVED: Final = "signature, run or timestamp is not valid"  # one text: no hint for a forger
 _LONGEST_NOTE: Final = 300
 
 _Message = TypeVar("_Message", RunBegun, MegabatchCompleted)
-
-
-class Refusal(Exception):  # noqa: N818  a refusal is an answer, not an error of ours
-    """The request gets this status and note, and nothing has changed."""
-
-    def __init__(self, status: int, note: str) -> None:
-        super().__init__(note)
-        self.status = status
-        self.note = note
-
-
-def check_size(request: Request) -> None:
-    """Look at the size that the headers declare, before a byte is read.
-
-    Raises:
-        Refusal: 413 when it is more than `MOST_BYTES`.
-    """
-    declared = request.headers.get("content-length", "0")
-    if not _DIGITS.fullmatch(declared) or int(declared) > MOST_BYTES:
-        raise _too_large()
-
-
-async def read_body(request: Request) -> bytes:
-    """Read a small body quickly or not at all.
-
-    Raises:
-        Refusal: 413 when more than `MOST_BYTES` come; 408 when they do not come in `BODY_SECONDS`.
-    """
-    body = b""
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for piece in request.stream():
-                body += piece
-                if len(body) > MOST_BYTES:
-                    raise _too_large()
-    except (TimeoutError, ClientDisconnect) as err:
-        raise Refusal(408, f"the body was not there in {BODY_SECONDS:.0f} s") from err
-    return body
 
 
 def believe(
@@ -101,10 +55,6 @@ def parse(body: bytes, kind: type[_Message], *, run: str) -> _Message:
     if message.data.run != run:
         raise Refusal(401, _UNBELIEVED)
     return message
-
-
-def _too_large() -> Refusal:
-    return Refusal(413, f"the body is larger than {MOST_BYTES} bytes")
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -7,6 +7,7 @@ a lost answer costs nothing.
 import asyncio
 import logging
 import random
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Final
@@ -16,13 +17,18 @@ import httpx
 from chipmill.errors import ChipmillError, TransientError
 from chipmill.io.ledger import Ledger
 from chipmill.io.ledger_rows import OutboxRow
-from chipmill.service.prefect_api import start_flow
+from chipmill.service.prefect_api import emit, start_flow
 
 _PAUSE: Final = 0.5  # seconds between looks at the ledger, when nobody wakes the sender
 _TIMEOUT: Final = 10.0  # seconds for one call of Prefect's API
 _FIRST_DELAY: Final = 1.0  # seconds
 _LONGEST_DELAY: Final = 60.0  # seconds
+_STUCK: Final = 120.0  # seconds without a look, though a call of Prefect takes 10 at most
 _PARAMETER: Final = {"cleanup": "megabatch", "stage": "plan"}  # of the flow of each kind
+_EVENT: Final = {
+    "cleanup": ("chipmill.megabatch.complete", "chipmill.megabatch"),
+    "stage": ("chipmill.plan.begun", "chipmill.plan"),
+}  # what is told besides: the event, and the kind of its resource
 
 _log: Final = logging.getLogger(__name__)
 
@@ -46,11 +52,17 @@ class Sender:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._troubles: dict[str, str] = {}
+        self._looked = time.monotonic()
 
     @property
     def alive(self) -> bool:
         """Whether it is running."""
         return self._task is not None and not self._task.done()
+
+    @property
+    def stuck(self) -> bool:
+        """Whether it has not looked at the ledger for so long that it will not by itself."""
+        return time.monotonic() - self._looked > _STUCK
 
     def wake(self) -> None:
         """Look at the ledger at once; to be called on the event loop."""
@@ -73,6 +85,7 @@ class Sender:
             base_url=self._api, headers=self._headers, timeout=_TIMEOUT
         ) as client:
             while True:
+                self._looked = time.monotonic()
                 self._wake.clear()  # before the look: what comes during it is seen next time
                 await self._round(client)
                 with suppress(TimeoutError):
@@ -102,7 +115,17 @@ class Sender:
         await asyncio.to_thread(self._ledger.sent, row.id, flow_run)
         self._tell(row.kind, "")
         _log.info("%s of %s is flow run %s", row.kind, row.subject, flow_run)
+        await self._emit(client, row)
         return True
+
+    async def _emit(self, client: httpx.AsyncClient, row: OutboxRow) -> None:
+        """Tell people's automations, once and without a promise: the flow run is what counts."""
+        event, resource = _EVENT[row.kind]
+        try:
+            await emit(client, event, f"{resource}.{row.subject}", key=row.key)
+            self._tell("events", "")
+        except TransientError as err:
+            self._tell("events", str(err))
 
     def _tell(self, what: str, trouble: str) -> None:
         """Log a trouble when it begins, changes or ends, not at each try."""

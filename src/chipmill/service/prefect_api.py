@@ -1,14 +1,18 @@
 """Start flow runs by Prefect's HTTP API; the library does not import Prefect."""
 
+import base64
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Final
-from uuid import UUID
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 import httpx
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from chipmill.errors import TransientError
+from chipmill.formats.signature import said
+from chipmill.settings import Settings
 
 _LONGEST_ERROR: Final = 300  # characters
 
@@ -48,21 +52,65 @@ async def start_flow(
         order = {"parameters": dict(parameters), "idempotency_key": key}
         return _id_of(await client.post(f"/deployments/{deployment}/create_flow_run", json=order))
     except httpx.HTTPError as err:
-        raise TransientError(
-            f"Prefect's API {client.base_url} does not answer ({type(err).__name__}); "
-            "is its server up?"
-        ) from err
+        raise _silent(client, err) from err
+
+
+async def emit(client: httpx.AsyncClient, event: str, resource: str, *, key: str) -> None:
+    """Tell Prefect's event stream what has happened, for people's automations; it may get lost.
+
+    Args:
+        client: Of Prefect's API, with `/api`.
+        event: Name of the event, as `chipmill.megabatch.complete`.
+        resource: What it happened to, as `chipmill.megabatch.<id>`.
+        key: The same for the same happening: the event's id follows from it.
+
+    Raises:
+        TransientError: Prefect does not answer or refuses.
+    """
+    happening = {
+        "id": str(uuid5(NAMESPACE_URL, f"chipmill:{key}")),
+        "event": event,
+        "occurred": datetime.now(UTC).isoformat(),
+        "resource": {"prefect.resource.id": resource},
+        "payload": {"key": key},
+    }
+    try:
+        answer = await client.post("/events", json=[happening])
+    except httpx.HTTPError as err:
+        raise _silent(client, err) from err
+    if not answer.is_success:
+        raise _refused(answer)
+
+
+def credentials(settings: Settings) -> dict[str, str]:
+    """Give the header that Prefect's API asks for, as its own client would send it."""
+    if settings.prefect_api_key is not None:
+        return {"Authorization": f"Bearer {settings.prefect_api_key.get_secret_value()}"}
+    if settings.prefect_auth is not None:
+        pair = base64.b64encode(settings.prefect_auth.get_secret_value().encode()).decode()
+        return {"Authorization": f"Basic {pair}"}
+    return {}
+
+
+def _silent(client: httpx.AsyncClient, err: httpx.HTTPError) -> TransientError:
+    where = said(str(client.base_url))
+    return TransientError(
+        f"Prefect's API {where} does not answer ({type(err).__name__}); is its server up?"
+    )
+
+
+def _refused(answer: httpx.Response) -> TransientError:
+    return TransientError(
+        f"Prefect answers {answer.status_code} at {answer.url.path}: {answer.text[:_LONGEST_ERROR]}"
+    )
 
 
 def _id_of(answer: httpx.Response) -> str:
     if not answer.is_success:
-        raise TransientError(
-            f"Prefect answers {answer.status_code} at {answer.url.path}: "
-            f"{answer.text[:_LONGEST_ERROR]}"
-        )
+        raise _refused(answer)
     try:
         return str(_Created.model_validate_json(answer.content).id)
     except ValidationError as err:
         raise TransientError(
-            f"what answers at {answer.url} is not Prefect's API; check PREFECT_API_URL"
+            f"what answers at {said(str(answer.url))} is not Prefect's API; check PREFECT_API_URL"
         ) from err

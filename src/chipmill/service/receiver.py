@@ -4,11 +4,13 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from http import HTTPStatus
 from typing import Final, TypeVar
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
@@ -16,14 +18,23 @@ from chipmill.errors import BusyError, ChipmillError, RequestError
 from chipmill.formats.webhook import MegabatchCompleted, RunBegun
 from chipmill.io.ledger import Ledger
 from chipmill.io.ledger_runs import Answer
+from chipmill.service.answers import reply
 from chipmill.service.contract import add_messages, post_of
-from chipmill.service.intake import Refusal, believe, check_size, parse, read_body
+from chipmill.service.health import Health
+from chipmill.service.intake import believe, parse
+from chipmill.service.keys import page_token
+from chipmill.service.logs import facts
+from chipmill.service.metrics import Measured, Meters
 from chipmill.service.outbox import Sender
+from chipmill.service.page import Page
+from chipmill.service.reading import ReadingRoom, check_size
+from chipmill.service.refusal import Refusal
+from chipmill.service.session import Door
+from chipmill.service.watch import Watch
 
 AT_ONCE: Final = 64
-"""Requests in work at one time; one more is asked to come again."""
+"""Messages that are with the ledger at one time; one more is asked to come again."""
 
-_RETRY_AFTER: Final = "2"  # seconds
 _Message = TypeVar("_Message", RunBegun, MegabatchCompleted)
 _log: Final = logging.getLogger(__name__)
 
@@ -34,6 +45,8 @@ def create_app(
     *,
     clock: Callable[[], float] = time.time,
     sender: Sender | None = None,
+    watch: Watch | None = None,
+    door: Door | None = None,
 ) -> FastAPI:
     """Make the receiver as an ASGI application.
 
@@ -42,27 +55,35 @@ def create_app(
         masters: The master secret and, in a rotation, the one before.
         clock: Gives seconds since 1970, for the age of signatures.
         sender: Starts flow runs from the outbox for as long as the application lives.
+        watch: What the page and the metrics see; by default of the ledger alone.
+        door: Who may do something on the page; by default who has the token that is derived from
+            the master.
     """
     desk = _Desk(ledger, masters, clock=clock, sender=sender)
+    watch = watch or Watch(ledger)
+    meters = Meters(budget=watch.budget)
     app = FastAPI(
         title="chipmill receiver",
         description="What training runs tell the pipeline, signed by Standard Webhooks.",
-        lifespan=_lifespan(sender),
+        lifespan=_lifespan(sender, desk),
         docs_url=None,  # the pages load scripts from other people's hosts
         redoc_url=None,
+        redirect_slashes=False,
     )
+    app.add_middleware(Measured, meters=meters)
     app.post("/v1/runs", **post_of(RunBegun))(desk.begin_run)
     app.post("/v1/megabatch-complete", **post_of(MegabatchCompleted))(desk.complete)
-    app.get("/healthz", summary="Is the process alive?")(_healthz)
-    app.get("/readyz", summary="Does the ledger answer and does the outbox move?")(desk.readyz)
+    Health(watch, meters, sender).add_to(app)
+    Page(ledger, watch, door or Door(page_token(masters[0]))).add_to(app)
     app.add_exception_handler(HTTPException, _not_here)
+    app.add_exception_handler(RequestValidationError, _not_here)
     app.add_exception_handler(Exception, _broken)
     add_messages(app, RunBegun, MegabatchCompleted)
     return app
 
 
 class _Desk:
-    """Answers the two messages; knows how many requests are in work."""
+    """Answers the two messages; knows how many of them are with the ledger."""
 
     def __init__(
         self,
@@ -76,7 +97,10 @@ class _Desk:
         self._masters = masters
         self._clock = clock
         self._sender = sender
+        self._room = ReadingRoom()
         self._in_work = 0
+        # Threads of their own: while the ledger is locked they all wait for it, side by side.
+        self._threads = ThreadPoolExecutor(AT_ONCE, "chipmill-ledger")
 
     async def begin_run(self, request: Request) -> JSONResponse:
         """Register a run, or a new attempt of it, on a plan."""
@@ -103,16 +127,6 @@ class _Desk:
 
         return await self._serve(request, MegabatchCompleted, work)
 
-    async def readyz(self) -> JSONResponse:
-        """Say 200 when the ledger answers and the outbox is being sent."""
-        if self._sender is not None and not self._sender.alive:
-            return _reply(Answer(503, "the outbox has stopped; restart the receiver"))
-        try:
-            await asyncio.to_thread(self._ledger.reserved)
-        except ChipmillError:
-            return _reply(Answer(503, "the ledger does not answer"))
-        return _reply(Answer(200, "ready"))
-
     async def _serve(
         self,
         request: Request,
@@ -129,8 +143,9 @@ class _Desk:
         if answer.status == HTTPStatus.OK and self._sender is not None:
             self._sender.wake()
         # Neither the body nor a header of a refused request reaches the log.
-        _log.info("%s: %d", request.url.path, answer.status)
-        return _reply(answer)
+        route = request.url.path
+        _log.info("%s: %d", route, answer.status, extra=facts(route=route, status=answer.status))
+        return reply(answer.status, answer.note)
 
     async def _receive(
         self,
@@ -139,48 +154,39 @@ class _Desk:
         work: Callable[[str, bytes, _Message], Answer],
     ) -> Answer:
         check_size(request)
+        body = await self._room.read(request)
+        run, message_id = believe(request, body, masters=self._masters, clock=self._clock)
+        message = parse(body, kind, run=run)
         if self._in_work >= AT_ONCE:
             raise Refusal(503, "too many requests at once; send it again")
         self._in_work += 1
         try:
-            body = await read_body(request)
-            run, message_id = believe(request, body, masters=self._masters, clock=self._clock)
-            message = parse(body, kind, run=run)
-            return await asyncio.to_thread(work, message_id, body, message)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, work, message_id, body, message)
         finally:
             self._in_work -= 1
 
+    def close(self) -> None:
+        """Let the threads go when the last message is done."""
+        self._threads.shutdown()
 
-def _lifespan(sender: Sender | None) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+
+def _lifespan(
+    sender: Sender | None, desk: _Desk
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def live(_app: FastAPI) -> AsyncGenerator[None]:
-        if sender is None:
+        async with sender.running() if sender else nullcontext():
             yield
-            return
-        async with sender.running():
-            yield
+        await asyncio.to_thread(desk.close)
 
     return live
 
 
-async def _healthz() -> JSONResponse:
-    """Say 200 while the process answers."""
-    return _reply(Answer(200, "alive"))
-
-
 def _not_here(_request: Request, err: Exception) -> JSONResponse:
     status = err.status_code if isinstance(err, HTTPException) else HTTPStatus.NOT_FOUND
-    return _reply(Answer(status, HTTPStatus(status).phrase.lower()))
+    return reply(status, HTTPStatus(status).phrase.lower())
 
 
 def _broken(_request: Request, _err: Exception) -> JSONResponse:
-    return _reply(Answer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error"))
-
-
-def _reply(answer: Answer) -> JSONResponse:
-    more: dict[str, str] = {}
-    if answer.status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
-        more["connection"] = "close"  # the rest of the body is not wanted
-    if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        more["retry-after"] = _RETRY_AFTER
-    return JSONResponse({"status": answer.note}, status_code=answer.status, headers=more)
+    return reply(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error")

@@ -7,10 +7,17 @@ from typing import Final
 import uvicorn
 
 from chipmill.errors import RequestError
+from chipmill.formats.signature import said
 from chipmill.formats.webhook import decode_key
 from chipmill.io.ledger import Ledger
+from chipmill.io.store import Store
+from chipmill.service.keys import page_token
 from chipmill.service.outbox import Sender
+from chipmill.service.prefect_api import credentials
+from chipmill.service.protocol import ImpatientProtocol
 from chipmill.service.receiver import create_app
+from chipmill.service.session import Door
+from chipmill.service.watch import Watch
 from chipmill.settings import Settings
 
 _PATIENCE: Final = 5.0  # seconds for a lock; a trainer is better told to come again
@@ -37,9 +44,17 @@ def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 8787) -> N
         _listen(host, port) as listener,
         Ledger.open(settings.ledger, patience=_PATIENCE) as ledger,
     ):
-        app = create_app(ledger, masters, sender=Sender(ledger, settings.prefect_api))
+        app = create_app(
+            ledger,
+            masters,
+            sender=Sender(ledger, settings.prefect_api, headers=credentials(settings)),
+            watch=_watch(ledger, settings),
+            door=Door(token(settings)),
+        )
         config = uvicorn.Config(
             app,
+            http=ImpatientProtocol,
+            ws="none",
             log_config=None,  # the caller's logging
             access_log=False,
             server_header=False,
@@ -62,6 +77,23 @@ def master_keys(settings: Settings) -> list[bytes]:
         )
     secrets = [settings.webhook_master, settings.webhook_master_previous]
     return [decode_key(secret.get_secret_value()) for secret in secrets if secret is not None]
+
+
+def token(settings: Settings) -> str:
+    """Give the token that signs people in on the page: the one that was set, else the derived one.
+
+    Raises:
+        RequestError: There is no usable master secret.
+    """
+    if settings.page_token is not None:
+        return settings.page_token.get_secret_value()
+    return page_token(master_keys(settings)[0])
+
+
+def _watch(ledger: Ledger, settings: Settings) -> Watch:
+    ui = settings.prefect_ui or said(settings.prefect_api).removesuffix("/").removesuffix("/api")
+    archive = Store.open(settings.archive, patience=_PATIENCE) if settings.has_archive else None
+    return Watch(ledger, budget=settings.budget, ui=ui, archive=archive)
 
 
 def _listen(host: str, port: int) -> socket.socket:

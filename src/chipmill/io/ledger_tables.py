@@ -19,7 +19,7 @@ from sqlalchemy import (
 
 from chipmill.model.megabatch import State
 
-VERSION: Final = "0001"
+VERSION: Final = "0002"
 """The latest revision of `ledger_migrations`: a change of these tables comes with a new one."""
 VERSION_TABLE: Final = "ledger_version"
 """Where a database says which revision it has. Not Alembic's own name for it, which Prefect has."""

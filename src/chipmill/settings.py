@@ -112,13 +112,6 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = "text"
     """The form of the receiver's log."""
 
-    prefect_api_key: SecretStr | None = Field(default=None, validation_alias="PREFECT_API_KEY")
-    """Key of Prefect Cloud; the same variable that Prefect reads."""
-
-    prefect_auth: SecretStr | None = Field(default=None, validation_alias="PREFECT_API_AUTH_STRING")
-    """`user:password` of a Prefect server that asks for one; the same variable that Prefect
-    reads."""
-
     prefect_ui: str | None = Field(default=None, validation_alias="PREFECT_UI_URL")
     """Prefect's UI, as people's browsers reach it; none: that of `PREFECT_API_URL`."""
 

@@ -1,6 +1,5 @@
 """Start flow runs by Prefect's HTTP API; the library does not import Prefect."""
 
-import base64
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -12,7 +11,6 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from chipmill.errors import TransientError
 from chipmill.formats.signature import said
-from chipmill.settings import Settings
 
 _LONGEST_ERROR: Final = 300  # characters
 
@@ -80,16 +78,6 @@ async def emit(client: httpx.AsyncClient, event: str, resource: str, *, key: str
         raise _silent(client, err) from err
     if not answer.is_success:
         raise _refused(answer)
-
-
-def credentials(settings: Settings) -> dict[str, str]:
-    """Give the header that Prefect's API asks for, as its own client would send it."""
-    if settings.prefect_api_key is not None:
-        return {"Authorization": f"Bearer {settings.prefect_api_key.get_secret_value()}"}
-    if settings.prefect_auth is not None:
-        pair = base64.b64encode(settings.prefect_auth.get_secret_value().encode()).decode()
-        return {"Authorization": f"Basic {pair}"}
-    return {}
 
 
 def _silent(client: httpx.AsyncClient, err: httpx.HTTPError) -> TransientError:

@@ -13,7 +13,6 @@ from chipmill.io.ledger import Ledger
 from chipmill.io.store import Store
 from chipmill.service.keys import page_token
 from chipmill.service.outbox import Sender
-from chipmill.service.prefect_api import credentials
 from chipmill.service.protocol import ImpatientProtocol
 from chipmill.service.receiver import create_app
 from chipmill.service.session import Door
@@ -47,7 +46,7 @@ def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 8787) -> N
         app = create_app(
             ledger,
             masters,
-            sender=Sender(ledger, settings.prefect_api, headers=credentials(settings)),
+            sender=Sender(ledger, settings.prefect_api, headers=settings.prefect_headers),
             watch=_watch(ledger, settings),
             door=Door(token(settings)),
         )

@@ -3,7 +3,15 @@
 from prefect import flow, unmapped
 
 from chipmill.model.export_request import ExportRequest
-from tasks.exports import begin_export, divide_export, export_scenes, seal_export
+from tasks.exports import (
+    begin_export,
+    divide_export,
+    divide_rendering,
+    export_scenes,
+    render_files,
+    seal_export,
+    seal_renderings,
+)
 from tasks.progress import follow
 from tasks.reports import report_export
 from tasks.runner import chosen_runner
@@ -11,10 +19,10 @@ from tasks.runner import chosen_runner
 
 @flow(name="export", flow_run_name="export {request.name}", task_runner=chosen_runner())
 def export(request: ExportRequest) -> str:
-    """Keep the chip packs of a plan in the archive for good, for training without fast storage.
+    """Keep the chips of a plan in the archive for good, for training without fast storage.
 
     Args:
-        request: Which chips, under which name.
+        request: Which chips, under which name, in which forms.
 
     Returns:
         URL of the export.
@@ -23,4 +31,7 @@ def export(request: ExportRequest) -> str:
     shards = divide_export(begun)
     follow(export_scenes.map(shards, unmapped(begun)), what="export-progress")
     whole = seal_export(begun)
-    return report_export(whole)
+    files = divide_rendering(whole, request)
+    follow(render_files.map(files), what="rendering-progress")
+    renderings = seal_renderings(whole, request)
+    return report_export(whole, renderings)

@@ -1,14 +1,16 @@
-"""A plan kept for good: begin, export its scenes, seal."""
+"""A plan kept for good: begin, export its scenes, seal; and its further forms."""
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from chipmill.formats.export import Export
+from chipmill.formats.rendering import Rendering
 from chipmill.io.store import Store
 from chipmill.model.export_request import ExportRequest
 from chipmill.settings import Settings
-from chipmill.steps import export, seal
+from chipmill.steps import export, render, seal
 from chipmill.steps.export import Exporting, ExportShard
+from chipmill.steps.render import RenderShard
 from tasks.policy import DELAYS, RETRIES, transient
 
 
@@ -68,3 +70,43 @@ def export_scenes(shard: ExportShard, exporting: Exporting) -> int:
 def seal_export(exporting: Exporting) -> Export:
     """Write the manifests, and last the document that says that the export is whole."""
     return seal.seal_export(exporting, _archive())
+
+
+@task(
+    name="divide rendering",
+    task_run_name="divide rendering",
+    cache_policy=NO_CACHE,
+    retries=RETRIES,
+    retry_delay_seconds=DELAYS,
+    retry_condition_fn=transient,
+)
+def divide_rendering(whole: Export, request: ExportRequest) -> list[RenderShard]:
+    """Divide the files of all further forms into shards."""
+    return render.render_shards(whole.name, _archive(), forms=request.renderings)
+
+
+@task(
+    name="render files",
+    task_run_name="render {shard}",
+    cache_policy=NO_CACHE,
+    retries=RETRIES,
+    retry_delay_seconds=DELAYS,
+    retry_condition_fn=transient,
+    tags=["archive-write"],
+)
+def render_files(shard: RenderShard) -> int:
+    """Write the files of a shard that are not there yet."""
+    return render.render(shard, _archive())
+
+
+@task(
+    name="seal renderings",
+    task_run_name="seal renderings",
+    cache_policy=NO_CACHE,
+    retries=RETRIES,
+    retry_delay_seconds=DELAYS,
+    retry_condition_fn=transient,
+)
+def seal_renderings(whole: Export, request: ExportRequest) -> list[Rendering]:
+    """Write the documents that say that the further forms are whole."""
+    return render.seal_renderings(whole.name, _archive(), forms=request.renderings)

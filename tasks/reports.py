@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from chipmill.formats import layout
 from chipmill.formats.export import Export
 from chipmill.formats.plan import Plan
+from chipmill.formats.rendering import Rendering
 from chipmill.formats.statistics import DataStatistics
 from chipmill.io.store import Store
 from chipmill.settings import Settings
@@ -161,7 +162,7 @@ def report_storage(staged: list[Staged], removed: Removed | None = None) -> None
 
 
 @task(name="report export", task_run_name="report export {whole.name}", cache_policy=NO_CACHE)
-def report_export(whole: Export) -> str:
+def report_export(whole: Export, renderings: list[Rendering]) -> str:
     """Tell what an export holds and how it is read; gives its URL."""
     url = Store.open(Settings.load().archive).href(layout.export_prefix(whole.name).rstrip("/"))
     create_table_artifact(
@@ -179,6 +180,22 @@ def report_export(whole: Export) -> str:
             for number, (part, planned) in enumerate(
                 zip(whole.megabatches, whole.plan.megabatches, strict=True)
             )
+        ],
+    )
+    create_table_artifact(
+        key="export-renderings",
+        description=f"Files of export {whole.name} for other loaders."
+        if renderings
+        else f"Export {whole.name} has chip packs only.",
+        table=[
+            {
+                "folder": f"{url}/{each.form}-{each.chips_per_file}",
+                "files": len(each.files),
+                "chips": sum(file.chips for file in each.files),
+                "chips that fill no file": sum(each.left_over.values()),
+                "megabytes": round(sum(file.size for file in each.files) / _MEGABYTE, 1),
+            }
+            for each in renderings
         ],
     )
     return url

@@ -49,7 +49,7 @@ def test_the_flow_exports_a_filter_and_finds_it_again(
     chips = {"minibatch": 2, "chip_size": 16, "few_scenes": True, "leftover": "spread"}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
-        input=json.dumps({"chips": chips, "name": "all"}),
+        input=json.dumps({"chips": chips, "name": "all", "forms": ["webdataset"], "tar": 6}),
         env={
             "PATH": str(binaries),
             "HOME": str(tmp_path),
@@ -70,6 +70,9 @@ def test_the_flow_exports_a_filter_and_finds_it_again(
     assert whole.plan.usable == 16
     assert sum(part.packs for part in whole.megabatches) == 4
     assert not list(archive.keys(layout.export_records_prefix("all")))
-    asked = {"artifacts": {"key": {"any_": ["export-summary", "export-progress"]}}}
+    tars = [key for key in archive.keys("exports/all/webdataset-6/") if key.endswith(".tar")]
+    assert len(tars) == 3
+    told = ["export-summary", "export-progress", "export-renderings", "rendering-progress"]
+    asked = {"artifacts": {"key": {"any_": told}}}
     found = httpx.post(f"{prefect_api}/artifacts/filter", json=asked, timeout=30).json()
-    assert {artifact["key"] for artifact in found} == {"export-summary", "export-progress"}
+    assert {artifact["key"] for artifact in found} == set(told)

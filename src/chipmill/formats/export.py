@@ -5,9 +5,9 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from chipmill.errors import PackError
-from chipmill.formats.manifest import ManifestPack
-from chipmill.formats.pack import PackHeader
+from chipmill.formats.pack import Codec
 from chipmill.formats.plan import Plan
+from chipmill.formats.rendering import RenderedFile, Rendering
 
 
 class ExportClaim(BaseModel):
@@ -18,23 +18,10 @@ class ExportClaim(BaseModel):
     version: Literal[1] = 1
     name: str
     plan: str
+    codec: Codec = "none"
 
     def encode(self) -> bytes:
         """Write the claim; the same claim always gives the same bytes."""
-        return self.model_dump_json(indent=1).encode()
-
-
-class PackRecord(BaseModel):
-    """A pack that lies whole in an export that is being written."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    version: Literal[1] = 1
-    pack: ManifestPack
-    header: PackHeader
-
-    def encode(self) -> bytes:
-        """Write the record; the same record always gives the same bytes."""
         return self.model_dump_json(indent=1).encode()
 
 
@@ -65,7 +52,7 @@ class Export(BaseModel):
         return self.model_dump_json(indent=1).encode()
 
 
-_Document = TypeVar("_Document", ExportClaim, PackRecord, Export)
+_Document = TypeVar("_Document", ExportClaim, Export, RenderedFile, Rendering)
 
 
 def decode_export_document(kind: type[_Document], data: bytes, *, where: str) -> _Document:

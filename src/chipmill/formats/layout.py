@@ -168,6 +168,12 @@ def plan_normalization_key(plan: str) -> str:
     return f"plans/{plan}/normalization.json"
 
 
+MANIFEST = "manifest.json"
+"""Name of the manifest in a megabatch's folder; written last."""
+CHIP_TABLE = "chips.parquet"
+"""Name of the table of where chips lie, in the folder of a megabatch of an export."""
+CLAY_METADATA = "metadata.yaml"
+"""Name of what Clay's module must know of platforms, beside their folders."""
 EXPORTS = "exports/"
 """Prefix of all static exports: below it one folder an export."""
 EXPORT = "export.json"
@@ -194,23 +200,44 @@ def export_folder(number: int) -> str:
     return f"{number:05d}"
 
 
+def export_manifest_key(name: str, number: int) -> str:
+    """Key of the manifest of a megabatch of an export."""
+    return f"{export_prefix(name)}{export_folder(number)}/{MANIFEST}"
+
+
+def export_index_key(name: str, number: int) -> str:
+    """Key of the table that says where the chips of a megabatch of an export lie."""
+    return f"{export_prefix(name)}{export_folder(number)}/{CHIP_TABLE}"
+
+
 def export_records_prefix(name: str) -> str:
-    """Prefix of what is known of the files of an export while it is being written."""
-    return f"{export_prefix(name)}records/"
+    """Prefix of what is known of the packs of an export while it is being written."""
+    return f"{export_prefix(name)}records/packs/"
 
 
 def export_record_key(name: str, file: str) -> str:
-    """Key of the record of one file of an export, named by its path in the export."""
-    return f"{export_records_prefix(name)}{file}.json"
+    """Key of the record of one pack of an export, named by its path in the export."""
+    return f"{export_records_prefix(name)}{file}.parquet"
+
+
+def rendering_prefix(name: str, form: str, chips: int) -> str:
+    """Prefix of an export's chips in files of another form, each of so many chips."""
+    return f"{export_prefix(name)}{form}-{chips}/"
+
+
+def rendering_key(name: str, form: str, chips: int) -> str:
+    """Key of the document that says that a rendering is whole; written last."""
+    return f"{rendering_prefix(name, form, chips)}rendering.json"
+
+
+def rendering_records_prefix(name: str, form: str, chips: int) -> str:
+    """Prefix of what is known of the files of a rendering while it is being written."""
+    return f"{export_prefix(name)}records/{form}-{chips}/"
 
 
 def megabatch_folder(plan: str, number: int) -> str:
     """Folder of a megabatch below the root of fast storage."""
     return f"{plan}/{number:05d}"
-
-
-MANIFEST = "manifest.json"
-"""Name of the manifest in a megabatch's folder; written last."""
 
 
 def pack_file(collection: str, scene: str) -> str:

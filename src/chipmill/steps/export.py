@@ -15,16 +15,15 @@ from tempfile import TemporaryDirectory
 
 from chipmill.errors import AlreadyThereError, MissingError, RequestError, StoreError
 from chipmill.formats import layout
-from chipmill.formats.export import (
-    ExportClaim,
-    PackRecord,
-    decode_export_document,
-)
+from chipmill.formats.export import ExportClaim, decode_export_document
+from chipmill.formats.pack_index import decode_index, encode_index
 from chipmill.formats.plan import Plan, PlannedScene
 from chipmill.formats.statistics import DataStatistics
 from chipmill.io.fast import Folder
+from chipmill.io.packed import index_pack
 from chipmill.io.store import PART_BYTES, Store
 from chipmill.model.export_request import ExportRequest
+from chipmill.model.manner import Manner
 from chipmill.steps.normalize import statistics_of
 from chipmill.steps.pack import write_pack
 from chipmill.steps.plan import load_plan, load_scenes, make_plan
@@ -40,6 +39,7 @@ class Exporting:
 
     name: str
     plan: str
+    manner: Manner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,14 +68,15 @@ def begin_export(request: ExportRequest, archive: Store) -> Exporting:
     name = request.name or plan
     key = layout.export_claim_key(name)
     try:
-        archive.create(key, ExportClaim(name=name, plan=plan).encode())
+        archive.create(key, ExportClaim(name=name, plan=plan, codec=request.codec).encode())
     except AlreadyThereError as err:
         taken = decode_export_document(ExportClaim, archive.get(key), where=archive.href(key))
         raise RequestError(
-            f"the name {name!r} is taken by an export of plan {taken.plan}, and this one of plan "
-            f"{plan}; choose another name"
+            f"the name {name!r} is taken by an export of plan {taken.plan} with codec "
+            f"{taken.codec}, and this one is of plan {plan} with codec {request.codec}; choose "
+            "another name"
         ) from err
-    return Exporting(name=name, plan=plan)
+    return Exporting(name=name, plan=plan, manner=Manner(codec=request.codec))
 
 
 def export_shards(exporting: Exporting, archive: Store) -> list[ExportShard]:
@@ -140,14 +141,17 @@ def _export_scene(
             folder=Folder(Path(folder)),
             fence=0,
             statistics=statistics,
+            manner=exporting.manner,
         )
-        archive.write(key, _pieces(Path(folder, pack.file)))
+        path = Path(folder, pack.file)
+        entry = index_pack(path, pack, header)
+        archive.write(key, _pieces(path))
     if archive.size(key) != pack.size:
         raise StoreError(
             f"{archive.href(key)} has {archive.size(key)} bytes where {pack.size} were written; "
             "look at the store, and who else writes there"
         )
-    archive.put(record_key, PackRecord(pack=pack, header=header).encode())
+    archive.put(record_key, encode_index([entry]))
     return True
 
 
@@ -157,8 +161,8 @@ def _recorded(archive: Store, key: str, record_key: str) -> bool:
         raw = archive.get(record_key)
     except MissingError:
         return False
-    record = decode_export_document(PackRecord, raw, where=archive.href(record_key))
-    return archive.size(key) == record.pack.size
+    (entry,) = decode_index(raw, where=archive.href(record_key))
+    return archive.size(key) == entry.pack.size
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

@@ -6,7 +6,8 @@ from contextlib import suppress
 
 from chipmill.errors import MissingError, RequestError, StoreError
 from chipmill.formats import layout
-from chipmill.formats.export import Export, ExportedMegabatch, PackRecord, decode_export_document
+from chipmill.formats.export import Export, ExportedMegabatch, decode_export_document
+from chipmill.formats.pack_index import PackEntry, decode_index, encode_index
 from chipmill.formats.plan import Plan, PlannedScene
 from chipmill.io.store import Store
 from chipmill.steps.export import Exporting, pack_keys
@@ -74,22 +75,24 @@ def list_exports(archive: Store) -> list[Export]:
 def _seal_megabatch(
     number: int, exporting: Exporting, plan: Plan, archive: Store
 ) -> ExportedMegabatch:
-    """Write the manifest of a megabatch from the records of its packs."""
+    """Write the manifest of a megabatch, and where its chips lie, from the records of its packs."""
 
-    def read(scene: PlannedScene) -> PackRecord:
+    def read(scene: PlannedScene) -> PackEntry:
         _, key = pack_keys(scene, exporting)
         try:
-            return decode_export_document(PackRecord, archive.get(key), where=archive.href(key))
+            (entry,) = decode_index(archive.get(key), where=archive.href(key))
         except MissingError:
             raise StoreError(
                 f"{scene.collection}/{scene.scene} is not in the export {exporting.name} yet; "
                 "export its scenes first"
             ) from None
+        return entry
 
     with ThreadPoolExecutor(RECORDS_AT_ONCE) as pool:
-        records = list(pool.map(read, load_scenes(archive, plan.plan, number)))
-    manifest = manifest_of(plan, number, [(record.pack, record.header) for record in records])
-    archive.put(_manifest_key(exporting.name, number), manifest.encode())
+        entries = list(pool.map(read, load_scenes(archive, plan.plan, number)))
+    manifest = manifest_of(plan, number, [(entry.pack, entry.header) for entry in entries])
+    archive.put(layout.export_index_key(exporting.name, number), encode_index(entries))
+    archive.put(layout.export_manifest_key(exporting.name, number), manifest.encode())
     return ExportedMegabatch(
         manifest=manifest.digest,
         packs=len(manifest.packs),
@@ -102,7 +105,3 @@ def _remove_records(exporting: Exporting, archive: Store) -> None:
     prefix = layout.export_records_prefix(exporting.name)
     with ThreadPoolExecutor(RECORDS_AT_ONCE) as pool:
         list(pool.map(archive.delete, archive.keys(prefix)))
-
-
-def _manifest_key(name: str, number: int) -> str:
-    return f"{layout.export_prefix(name)}{layout.export_folder(number)}/{layout.MANIFEST}"

@@ -35,11 +35,8 @@ from benchmarks.measure import say_machine
 from chipmill.io.store import Store
 from chipmill.model.access import Access
 from chipmill.model.ingest_request import IngestRequest
-from chipmill.model.scene import SceneRef
 from chipmill.settings import Settings
-from chipmill.steps.copy import copy_assets
-from chipmill.steps.index import index_chips
-from chipmill.steps.rewrite import rewrite_item
+from chipmill.steps.ingest import copying, indexing, rewriting
 from chipmill.steps.search import search_scenes
 from chipmill.steps.shard import Shard, each_scene, into_shards
 
@@ -83,8 +80,8 @@ def measure(folder: Path, count: int, *, together: bool) -> None:
     overhead = flow.cpu + cpu - bare.cpu
     print(
         f"{count:>6} scenes   plain {bare.wall:7.1f} s   flow {flow.wall:7.1f} s   "
-        f"Prefect's CPU {overhead:6.1f} s (server {cpu:6.1f} s), {overhead / LIMIT:.0%} of the limit, "
-        f"server's memory {peak / 2**20:5.0f} MiB, {known} task runs",
+        f"Prefect's CPU {overhead:6.1f} s (server {cpu:6.1f} s), {overhead / LIMIT:.0%} of the "
+        f"limit, server's memory {peak / 2**20:5.0f} MiB, {known} task runs",
         flush=True,
     )
 
@@ -103,24 +100,14 @@ def request() -> IngestRequest:
 def plain() -> None:
     """Take the same steps in the same shards, without Prefect."""
     settings = Settings.load()
-    archive = Store.open(settings.archive)
-    shards = into_shards(search_scenes(request(), archive))
-
-    def copy(scene: SceneRef) -> dict[str, int]:
-        access = Access.of(settings, local=True)
-        at_once = settings.copies_at_once
-        done = copy_assets(scene, archive, bands=("red",), at_once=at_once, access=access)
-        return {"copied": done.copied}
-
-    def rewrite(scene: SceneRef) -> dict[str, int]:
-        rewrite_item(scene, archive, bands=("red",))
-        return {}
-
-    def index(scene: SceneRef) -> dict[str, int]:
-        return {"chips": index_chips(scene, archive, chip_size=16).chips}
+    archive, asked = Store.open(settings.archive), request()
+    shards = into_shards(search_scenes(asked, archive))
+    access = Access.of(settings, local=True)
+    copy = copying(asked, archive, at_once=settings.copies_at_once, access=access)
+    steps = {"copy": copy, "rewrite": rewriting(asked, archive), "index": indexing(asked, archive)}
 
     def through(shard: Shard) -> Shard:
-        for step, work in (("copy", copy), ("rewrite", rewrite), ("index", index)):
+        for step, work in steps.items():
             shard = each_scene(shard, work, step=step, archive=archive)
         return shard
 

@@ -7,9 +7,8 @@ from chipmill.io.ledger import Ledger
 from chipmill.io.store import Store
 from chipmill.model.access import Access, is_local
 from chipmill.model.ingest_request import IngestRequest
-from chipmill.model.scene import SceneRef
 from chipmill.settings import Settings
-from chipmill.steps import compact, copy, index, merge, rewrite, search
+from chipmill.steps import compact, ingest, merge, search
 from chipmill.steps.shard import Shard, clear_findings, each_scene, into_shards
 from chipmill.steps.turn import turns
 from tasks.policy import DELAYS, RETRIES, transient
@@ -41,13 +40,7 @@ def copy_scenes(shard: Shard, request: IngestRequest) -> Shard:
     """Copy the chosen assets of each scene."""
     archive, settings = _archive(), Settings.load()
     access = Access.of(settings, local=is_local(request.catalog))
-
-    def work(scene: SceneRef) -> dict[str, int]:
-        done = copy.copy_assets(
-            scene, archive, bands=request.bands, at_once=settings.copies_at_once, access=access
-        )
-        return {"copied": done.copied, "skipped": done.skipped, "bytes": done.size}
-
+    work = ingest.copying(request, archive, at_once=settings.copies_at_once, access=access)
     return each_scene(shard, work, step="copy", archive=archive)
 
 
@@ -55,32 +48,15 @@ def copy_scenes(shard: Shard, request: IngestRequest) -> Shard:
 def rewrite_items(shard: Shard, request: IngestRequest) -> Shard:
     """Write the STAC item of each scene anew, true of the copied files."""
     archive = _archive()
-
-    def work(scene: SceneRef) -> dict[str, int]:
-        rewrite.rewrite_item(
-            scene,
-            archive,
-            bands=request.bands,
-            offset=request.offset,
-            statistics=request.statistics,
-        )
-        return {}
-
-    return each_scene(shard, work, step="rewrite", archive=archive)
+    return each_scene(shard, ingest.rewriting(request, archive), step="rewrite", archive=archive)
 
 
 @task(name="index", task_run_name="index {shard}", cache_policy=NO_CACHE)
 def index_scenes(shard: Shard, request: IngestRequest) -> Shard:
     """Count cloud and nodata of every chip of each scene."""
-    archive = _archive()
-
-    def work(scene: SceneRef) -> dict[str, int]:
-        done = index.index_chips(
-            scene, archive, chip_size=request.chip_size, cloud_classes=request.cloud_classes
-        )
-        return {"chips": done.chips, "indexed": int(done.fresh)}
-
-    indexed = each_scene(shard, work, step="index", archive=archive, chip_size=request.chip_size)
+    archive, size = _archive(), request.chip_size
+    work = ingest.indexing(request, archive)
+    indexed = each_scene(shard, work, step="index", archive=archive, chip_size=size)
     clear_findings(indexed, archive)
     return indexed
 

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ from chipmill.steps.search import search_scenes
 
 Ingest = Callable[[IngestRequest, Store], list[SceneRef]]
 Draw = Callable[..., Path]
+ServeItems = Callable[[Path], str]
 Layer = tuple[NDArray[np.generic], float, float | None]
 """Pixels of shape (y, x) or (bands, y, x), the pixel size in metres, and the nodata value."""
 
@@ -68,6 +69,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption("--hostile", type=int, default=4000, help="hostile requests to the receiver")
     parser.addoption("--deliveries", type=int, default=400, help="reports through broken wires")
+    parser.addoption("--full", action="store_true", help="as many trials as the promises name")
+
+
+@pytest.fixture(scope="session")
+def full(request: pytest.FixtureRequest) -> bool:
+    """Tell whether all trials are wanted, not only those that the gate has time for."""
+    return bool(request.config.getoption("--full"))
 
 
 @pytest.fixture(scope="session")
@@ -119,16 +127,26 @@ def item_collection(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.fixture(scope="session")
-def stac_api(
-    item_collection: Path, binaries: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
+def serve_items(binaries: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeItems]:
+    """Give a function that serves a file of items by a real STAC API and gives its URL."""
+    with ExitStack() as servers:
+
+        def serve(items: Path) -> str:
+            port = _port()
+            command = [str(binaries / "rustac"), "serve", str(items), "--create-collections"]
+            command += ["-a", f"127.0.0.1:{port}"]
+            log = tmp_path_factory.mktemp("rustac") / "server.log"
+            url = f"http://127.0.0.1:{port}"
+            servers.enter_context(_started(command, log=log, answers=url))
+            return url
+
+        yield serve
+
+
+@pytest.fixture(scope="session")
+def stac_api(item_collection: Path, serve_items: ServeItems) -> str:
     """Serve the Sentinel-2 and NAIP items by a real STAC API and give its URL."""
-    port = _port()
-    command = [str(binaries / "rustac"), "serve", str(item_collection), "--create-collections"]
-    log = tmp_path_factory.mktemp("rustac") / "server.log"
-    url = f"http://127.0.0.1:{port}"
-    with _started([*command, "-a", f"127.0.0.1:{port}"], log=log, answers=url):
-        yield url
+    return serve_items(item_collection)
 
 
 @pytest.fixture(scope="session")

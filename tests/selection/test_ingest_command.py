@@ -15,6 +15,7 @@ import rasterio
 
 from chipmill.formats.scene_list import decode_scene_list
 from chipmill.io.store import Store
+from chipmill.model.access import OWN
 from chipmill.model.ingest_request import IngestRequest
 from chipmill.model.scene import SceneRef
 from chipmill.steps.estimate import estimate
@@ -134,7 +135,7 @@ def test_an_estimate_holds(
     """Against what the run then did: bytes and assets exactly, chips and space as upper bounds."""
     request = IngestRequest(sensor="naip", catalog=str(item_collection), chip_size=64)
     scenes = search_scenes(request, archive)
-    found = estimate(request, scenes, archive, throughput=1e6)
+    found = estimate(request, scenes, archive, access=OWN, throughput=1e6)
     ingest(request, archive)
     files = [key for key in archive.keys("assets/") if key.endswith(".tif")]
     assert found.need.assets == found.need.reads == len(files)

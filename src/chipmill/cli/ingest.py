@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 from uuid import uuid4
@@ -15,11 +16,12 @@ from chipmill.formats.request_file import read_request
 from chipmill.io.store import Store
 from chipmill.model.access import Access, is_local
 from chipmill.model.ingest_request import IngestRequest
+from chipmill.model.scene import SceneRef
 from chipmill.service.prefect_api import start_flow
 from chipmill.settings import Settings
 from chipmill.steps.estimate import Estimate, estimate
 from chipmill.steps.ingest import ingest_scenes
-from chipmill.steps.search import search_scenes
+from chipmill.steps.search import check_request, search_scenes
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -43,6 +45,7 @@ def ingest(
     if dry_run:
         _say(_estimated(asked, settings))
     elif settings.has_prefect and not local:
+        check_request(asked)  # the flow would refuse it too, a minute later
         typer.echo(f"flow run {asyncio.run(_start(asked, settings))} is on its way")
     else:
         _run(asked, settings)
@@ -57,25 +60,27 @@ def _read(path: Path) -> IngestRequest:
 
 
 def _estimated(asked: IngestRequest, settings: Settings) -> Estimate:
+    archive, access, found = _searched(asked, settings)
+    return estimate(asked, found, archive, access=access, throughput=settings.throughput)
+
+
+def _searched(asked: IngestRequest, settings: Settings) -> tuple[Store, Access, Sequence[SceneRef]]:
     archive = Store.open(settings.archive, patience=settings.patience)
+    access = Access.of(settings, local=is_local(asked.catalog))
     found = search_scenes(
-        asked, archive, at_once=settings.searches_at_once, rate=settings.search_rate
+        asked,
+        archive,
+        at_once=settings.searches_at_once,
+        rate=settings.search_rate,
+        access=access,
     )
-    return estimate(asked, found, archive, throughput=settings.throughput)
+    return archive, access, found
 
 
 def _run(asked: IngestRequest, settings: Settings) -> None:
-    archive = Store.open(settings.archive, patience=settings.patience)
-    found = search_scenes(
-        asked, archive, at_once=settings.searches_at_once, rate=settings.search_rate
-    )
-    done, snapshot = ingest_scenes(
-        asked,
-        found,
-        archive,
-        at_once=settings.copies_at_once,
-        access=Access.of(settings, local=is_local(asked.catalog)),
-    )
+    archive, access, found = _searched(asked, settings)
+    at_once = settings.copies_at_once
+    done, snapshot = ingest_scenes(asked, found, archive, at_once=at_once, access=access)
     for finding in done.findings:
         typer.echo(f"{finding.collection}/{finding.item} is {finding.kind}: {finding.reason}")
     tally = done.tally

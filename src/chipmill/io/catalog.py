@@ -6,11 +6,11 @@ All answer the same query. What a source cannot filter itself is filtered here.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 from chipmill.errors import CatalogError
+from chipmill.formats.signature import said
 from chipmill.io.catalog_api import Api
 from chipmill.io.catalog_files import (
     collection_items,
@@ -20,8 +20,10 @@ from chipmill.io.catalog_files import (
 )
 from chipmill.io.catalog_listed import Listed
 from chipmill.io.catalog_query import Item, Query
-from chipmill.io.documents import Documents, parsed
+from chipmill.io.documents import Documents, address, parsed
 from chipmill.io.folder import folder_items, is_folder
+from chipmill.model.access import Access, is_local
+from chipmill.settings import Settings
 
 __all__ = ["Catalog", "Item", "Query", "find_items", "open_catalog"]
 
@@ -39,7 +41,7 @@ class Catalog:
 
 
 def find_items(catalog: str, query: Query) -> Iterator[Item]:
-    """Find items, hrefs absolute, in the order of the source.
+    """Find items, hrefs absolute, in the order of the source; the settings say what it may reach.
 
     Args:
         catalog: URL or path of a STAC API, a static catalogue, an ItemCollection (or a plain list
@@ -50,7 +52,8 @@ def find_items(catalog: str, query: Query) -> Iterator[Item]:
         CatalogError: The source cannot be reached or is none of these.
         TransientError: Its server does not answer, after several tries.
     """
-    with Documents() as documents:
+    rules = Access.of(Settings.load(), local=is_local(catalog))
+    with Documents(catalog, access=rules) as documents:
         yield from open_catalog(catalog, documents).find(query)
 
 
@@ -76,7 +79,7 @@ def open_catalog(catalog: str, documents: Documents) -> Catalog:
     match document := parsed(url, partial(documents.read, url)):
         case {"conformsTo": list()}:
             api = Api(url, cast("Mapping[str, Any]", document), documents)
-            return Catalog(url=url, find=api.find, tells_changes=api.filters)
+            return Catalog(url=api.url, find=api.find, tells_changes=api.filters)
         case {"type": "Catalog" | "Collection"}:
             return _listed(url, static_items(url, documents))
         case _:
@@ -84,13 +87,13 @@ def open_catalog(catalog: str, documents: Documents) -> Catalog:
 
 
 def _url(catalog: str) -> str:
-    url = catalog if "://" in catalog else Path(catalog).expanduser().resolve().as_uri()
+    url = address(catalog)
     try:
         urlsplit(url)
     except ValueError as err:
-        raise CatalogError(f"{url} is not the URL of a catalogue ({err}); check it") from err
+        raise CatalogError(f"{said(url)} is not the URL of a catalogue ({err}); check it") from err
     return url
 
 
 def _listed(url: str, items: Iterator[Item]) -> Catalog:
-    return Catalog(url=url, find=Listed(items).find, tells_changes=False)
+    return Catalog(url=said(url), find=Listed(items).find, tells_changes=False)

@@ -15,6 +15,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 from pystac_client.conformance import ConformanceClasses
 
 from chipmill.errors import CatalogError
+from chipmill.formats.signature import said
 from chipmill.io.catalog_body import Body, needed, search_parameters
 from chipmill.io.catalog_query import Item, Query, has_id, matching, sides
 from chipmill.io.documents import Documents, RefusedError, parsed
@@ -50,12 +51,12 @@ class Api:
             landing: The landing page.
             documents: Sends the requests.
         """
-        self.url = url
+        self.url = said(url)
         self._documents = documents
         links = cast("Sequence[Body]", landing.get("links") or ())
         searches = [link for link in links if link.get("rel") == "search" and link.get("href")]
         self._posts = not searches or any(link.get("method") == "POST" for link in searches)
-        href = str(searches[0]["href"]) if searches else url.rstrip("/") + "/search"
+        href = str(searches[0]["href"]) if searches else self.url.rstrip("/") + "/search"
         self._search = urljoin(url, href)
         classes = [str(name) for name in landing["conformsTo"]]
         self._offers = {

@@ -14,6 +14,7 @@ from pystac.errors import STACError, STACTypeError
 from pystac.stac_io import DefaultStacIO
 
 from chipmill.errors import CatalogError
+from chipmill.formats.signature import said
 from chipmill.io.catalog_query import Item, has_id
 from chipmill.io.documents import Documents
 
@@ -31,7 +32,7 @@ def static_items(url: str, documents: Documents) -> Iterator[Item]:
             item.make_asset_hrefs_absolute()
             yield item.to_dict(transform_hrefs=False)
     except (STACError, STACTypeError, OSError, ValueError, KeyError) as err:
-        raise CatalogError(f"the static catalogue {url} cannot be read ({err})") from err
+        raise CatalogError(f"the static catalogue {said(url)} cannot be read ({err})") from err
 
 
 def collection_items(url: str, document: object) -> Iterator[Item]:
@@ -49,7 +50,8 @@ def collection_items(url: str, document: object) -> Iterator[Item]:
             found = cast("list[Item]", document)
         case _:
             raise CatalogError(
-                f"{url} is neither a STAC API, a catalogue, an ItemCollection nor stac-geoparquet"
+                f"{said(url)} is neither a STAC API, a catalogue, an ItemCollection nor "
+                "stac-geoparquet"
             )
     for item in found:
         yield _joined(item, url)
@@ -69,7 +71,7 @@ def line_items(url: str, data: bytes) -> Iterator[Item]:
             if line.strip():
                 yield _joined(json.loads(line), url)
     except (ValueError, OSError) as err:
-        raise CatalogError(f"{url} cannot be read as items in JSON lines ({err})") from err
+        raise CatalogError(f"{said(url)} cannot be read as items in JSON lines ({err})") from err
 
 
 def geoparquet_items(url: str, data: bytes) -> Iterator[Item]:
@@ -84,7 +86,7 @@ def geoparquet_items(url: str, data: bytes) -> Iterator[Item]:
         for item in items:
             yield _joined(item, url)
     except (OSError, ValueError, KeyError) as err:
-        raise CatalogError(f"{url} cannot be read as stac-geoparquet ({err})") from err
+        raise CatalogError(f"{said(url)} cannot be read as stac-geoparquet ({err})") from err
 
 
 class _Reading(DefaultStacIO):

@@ -9,13 +9,16 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 import stamina
 
-from chipmill.errors import CatalogError, ChipmillError, TransientError
-from chipmill.io.store import SCHEMES, Store
+from chipmill.errors import CatalogError, ChipmillError, StoreError, TransientError
+from chipmill.formats.signature import said
+from chipmill.io.source import open_source
+from chipmill.io.web import open_client
+from chipmill.model.access import OWN, Access
 
 TRIES = 6
 _TIMEOUT = httpx.Timeout(60, connect=15)
@@ -42,13 +45,18 @@ class _BusyError(Exception):
 class Documents:
     """Reads documents; many threads may share one, and it keeps their common pace."""
 
-    def __init__(self, *, rate: float = 10) -> None:
+    def __init__(self, *typed: str, access: Access = OWN, rate: float = 10) -> None:
         """Make a reader.
 
         Args:
+            typed: Addresses that the team itself typed: these, and what lies on their hosts, may be
+                anywhere; what documents and redirects lead to is held against the rules.
+            access: The rules.
             rate: HTTP requests a second that it sends at most.
         """
-        self._client = httpx.Client(follow_redirects=True, timeout=_TIMEOUT)
+        self._typed = frozenset(map(address, typed))
+        self._access = access.trusting(*typed)
+        self._client = open_client(self._access, timeout=_TIMEOUT)
         self._pause = 1 / rate
         self._next = 0.0
         self._lock = threading.Lock()
@@ -72,20 +80,16 @@ class Documents:
             CatalogError: There is none, or the scheme is none that chipmill reads.
             TransientError: Nobody answers, after several tries.
         """
-        parts = urlsplit(url)
-        if parts.scheme in ("http", "https"):
+        if urlsplit(url).scheme in ("http", "https"):
             return self.ask("GET", url)
-        path = unquote(parts.path)
+        own = OWN if url in self._typed else self._access
         try:
-            if parts.scheme == "file":
-                return Path(path).read_bytes()
-            if parts.scheme in SCHEMES:
-                return Store.open(f"{parts.scheme}://{parts.netloc}").get(path.lstrip("/"))
+            with open_source(url, own) as source:
+                return b"".join(source.pieces)
         except TransientError:
             raise
         except (ChipmillError, OSError) as err:
-            raise CatalogError(f"{url} cannot be reached: {err}") from err
-        raise CatalogError(f"{url} has a scheme that chipmill does not read; use https, s3 or file")
+            raise CatalogError(f"{said(url)} cannot be reached: {err}") from err
 
     def ask(
         self,
@@ -113,8 +117,9 @@ class Documents:
                 with attempt:
                     return once()
         except _BusyError as err:
+            tries = f"{TRIES} tries" if _wait_of(err) else f"it asks for {err.wait:.0f} s"
             raise TransientError(
-                f"{_shown(url)} cannot be reached: {err} ({TRIES} tries); it may work in a while"
+                f"{said(url)} cannot be reached: {err} ({tries}); it may work in a while"
             ) from err
         raise AssertionError("stamina gives a value or an error")
 
@@ -126,20 +131,20 @@ class Documents:
         except (httpx.TransportError, httpx.DecodingError) as err:
             if isinstance(err, httpx.ConnectError) and _host(url) not in self._known:
                 # Most likely a wrong address, which no waiting mends.
-                raise CatalogError(f"{_shown(url)} cannot be reached: {err}") from err
+                raise CatalogError(f"{said(url)} cannot be reached: {err}") from err
             raise _BusyError(str(err) or type(err).__name__) from err
-        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as err:
-            raise CatalogError(f"{_shown(url)} cannot be reached: {err}") from err
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, StoreError) as err:
+            raise CatalogError(f"{said(url)} cannot be reached: {err}") from err
         self._known.add(_host(url))
         if answer.status_code in _AGAIN:
             wait = _seconds(answer.headers.get("retry-after"))
-            if wait is not None:
+            if wait is not None and wait <= _LONGEST_WAIT:
                 self._hold(wait)
             raise _BusyError(f"it answered {answer.status_code}", wait)
         if answer.status_code != HTTPStatus.OK:
-            said = " ".join(answer.text[:_LONGEST_ERROR].split())
+            told = " ".join(answer.text[:_LONGEST_ERROR].split())
             raise RefusedError(
-                f"{_shown(url)} answered {answer.status_code} ({said}); check the address and the "
+                f"{said(url)} answered {answer.status_code} ({told}); check the address and the "
                 "access rights"
             )
         return answer.content
@@ -154,7 +159,12 @@ class Documents:
     def _hold(self, seconds: float) -> None:
         """Let nobody send for some time: what one thread is told holds for all."""
         with self._lock:
-            self._next = max(self._next, time.monotonic() + min(seconds, _LONGEST_WAIT))
+            self._next = max(self._next, time.monotonic() + seconds)
+
+
+def address(typed: str) -> str:
+    """Give the URL of what people type: a URL, or a path of this machine."""
+    return typed if "://" in typed else Path(typed).expanduser().resolve().as_uri()
 
 
 def parsed(url: str, read: Callable[[], bytes]) -> object:
@@ -169,7 +179,7 @@ def parsed(url: str, read: Callable[[], bytes]) -> object:
             return json.loads(read())
         except ValueError as err:
             problem = str(err)
-    raise CatalogError(f"{_shown(url)} is not JSON ({problem}); is it the address of a catalogue?")
+    raise CatalogError(f"{said(url)} is not JSON ({problem}); is it the address of a catalogue?")
 
 
 def _wait_of(err: Exception) -> bool | float:
@@ -196,8 +206,3 @@ def _seconds(retry_after: str | None) -> float | None:
 
 def _host(url: str) -> str:
     return urlsplit(url).netloc
-
-
-def _shown(url: str) -> str:
-    """Leave out the query, which may be a signature."""
-    return url.split("?", 1)[0]

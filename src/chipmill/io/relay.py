@@ -5,7 +5,7 @@ from contextlib import contextmanager, suppress
 from queue import Empty, Queue
 from threading import Event, Thread
 
-AHEAD = 1
+AHEAD = 4
 """Pieces that are read while one is written; what a copy holds in memory."""
 _LOOK = 0.05
 """Seconds between two looks at whether the reader has ended."""

@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from io import RawIOBase
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote, urlsplit
@@ -26,12 +25,13 @@ from chipmill.io.relay import relayed
 if TYPE_CHECKING:
     from obstore.store import ClientConfig  # of its stubs alone
 
-PART_BYTES = 8 * 2**20
-"""Bytes of one part of a large write; S3 allows 10,000 parts, so objects up to 80 GB."""
+PART_BYTES = 5 * 2**20
+"""Bytes of one part of a large write, the least that S3 takes, as each copy holds one or two: of
+10,000 parts, objects up to 52 GB, 20 times those of any sensor here."""
 PARTS_AT_ONCE = 1
 """While a part is on its way the next one is read; files are copied side by side anyway."""
 _LONGEST = timedelta(minutes=5)
-"""A request that takes longer is given up: S3 sends a part of 8 MB in a second or so."""
+"""A request that takes longer is given up: S3 takes a part in a second or so."""
 SCHEMES = ("file", "s3", "gs", "az")
 
 
@@ -164,7 +164,7 @@ class Store:
         if sum(map(len, first)) < PART_BYTES:
             self.put(key, b"".join(first))  # one request instead of three
             return
-        with _translated(self.href(key)), relayed(chain(first, rest)) as pieces:
+        with _translated(self.href(key)), relayed(_drained(first, rest)) as pieces:
             obstore.put(
                 self.objects,
                 key,
@@ -286,6 +286,14 @@ def _gathered(chunks: Iterator[bytes]) -> list[bytes]:
         taken.append(chunk)
         size += len(chunk)
     return taken
+
+
+def _drained(first: list[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:
+    """Give the pieces, and hold none of them any longer."""
+    first.reverse()
+    while first:
+        yield first.pop()
+    yield from rest
 
 
 def _local(url: str) -> Path:

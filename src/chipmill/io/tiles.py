@@ -1,6 +1,7 @@
 """Read areas: GeoJSON, and any file of tiles that geopandas reads."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +18,8 @@ from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from chipmill.errors import RequestError
-from chipmill.io.documents import Documents
+from chipmill.formats.signature import said
+from chipmill.io.documents import Documents, address
 from chipmill.model.tile import Tile, TileFile
 
 
@@ -33,13 +35,18 @@ def read_area(text: str, documents: Documents) -> Polygon | MultiPolygon:
         CatalogError: The file cannot be reached.
         TransientError: Its server does not answer.
     """
-    inline = text.lstrip().startswith("{")
-    where = "the area" if inline else text
-    data = text if inline else documents.read(_url(text))
+    inline = is_inline(text)
+    where = "the area" if inline else said(text)
+    data = text if inline else documents.read(address(text))
     try:
         return _polygons(_geometry(json.loads(data)), where)
     except (ValueError, KeyError, TypeError, AttributeError, GEOSException) as err:
         raise RequestError(f"{where} is no GeoJSON of polygons ({err}); check it") from err
+
+
+def is_inline(text: str) -> bool:
+    """Tell GeoJSON from the address of a file of it."""
+    return text.lstrip().startswith("{")
 
 
 def read_tiles(asked: TileFile, documents: Documents) -> list[Tile]:
@@ -87,8 +94,8 @@ def _codes(name: str) -> tuple[str, ...]:
 def _check_names(file: str, tiles: Sequence[Tile]) -> None:
     if not tiles:
         raise RequestError(f"{file} has no rows; name a file with tiles")
-    names = [tile.name for tile in tiles]
-    if double := next((name for name in names if names.count(name) > 1), None):
+    names = Counter(tile.name for tile in tiles)
+    if double := next((name for name, count in names.items() if count > 1), None):
         raise RequestError(f"{file} has several tiles {double!r}; name a column of unique names")
     if "" in names:
         raise RequestError(f"{file} has a tile without a name; name another column")
@@ -140,7 +147,3 @@ def _polygons(geometry: BaseGeometry | None, where: str) -> Polygon | MultiPolyg
         )
     union = shapely.union_all([shapely.make_valid(each) for each in found])
     return cast("Polygon | MultiPolygon", union)
-
-
-def _url(file: str) -> str:
-    return file if "://" in file else Path(file).expanduser().resolve().as_uri()

@@ -104,21 +104,27 @@ def _translated(href: str) -> Generator[None]:
         raise TransientError(f"{said(href)} did not answer ({err or type(err).__name__})") from err
 
 
-@shared
-def _client(access: Access) -> httpx.Client:
+def open_client(access: Access, *, timeout: httpx.Timeout | float) -> httpx.Client:
+    """Make a client that reaches, by whatever redirect or name, only what is allowed."""
+
     def check(request: httpx.Request) -> None:
         access.check(str(request.url))
 
     logging.getLogger("httpx").addFilter(_Unsigned())
-    client = httpx.Client(
+    return httpx.Client(
         transport=_Guarded(access),
         follow_redirects=True,
         max_redirects=_REDIRECTS,
-        timeout=access.patience,
+        timeout=timeout,
         event_hooks={"request": [check]},
-        # A file that is packed for the way could be neither resumed nor measured.
-        headers={"Accept-Encoding": "identity"},
     )
+
+
+@shared
+def _client(access: Access) -> httpx.Client:
+    client = open_client(access, timeout=access.patience)
+    # A file that is packed for the way could be neither resumed nor measured.
+    client.headers["Accept-Encoding"] = "identity"
     atexit.register(client.close)
     return client
 

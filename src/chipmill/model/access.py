@@ -1,7 +1,7 @@
 """What a copy may reach: schemes, hosts, buckets and addresses; and how it gets there."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import (
     IPv4Address,
     IPv6Address,
@@ -65,6 +65,19 @@ class Access:
             stores=tuple(settings.buckets.items()),
             endpoint=settings.aws_endpoint,
             region=settings.aws_region,
+        )
+
+    def trusting(self, *addresses: str) -> Self:
+        """Allow the hosts and buckets of addresses that the team itself typed, private ones too."""
+        typed = [urlsplit(each) for each in addresses if _is_url(each)]
+        hosts = tuple(each.hostname for each in typed if each.scheme in _WEB and each.hostname)
+        buckets = tuple(each.netloc for each in typed if each.scheme not in (*_WEB, "file"))
+        return replace(
+            self,
+            schemes=(*self.schemes, *(each.scheme for each in typed)),
+            hosts=(*self.hosts, *hosts) if self.hosts else (),
+            private=(*self.private, *hosts),
+            buckets=(*self.buckets, *buckets) if self.buckets else (),
         )
 
     def check(self, href: str) -> None:
@@ -145,6 +158,14 @@ def inner_address(address: Address) -> Address:
     if address in _NAT64 or (address.packed[:12] == bytes(12) and int(address) > 1):
         return IPv4Address(address.packed[12:])
     return address
+
+
+def _is_url(text: str) -> bool:
+    """Tell whether an address can be read; what cannot is refused where it is opened."""
+    try:
+        return bool(urlsplit(text).netloc)
+    except ValueError:
+        return False
 
 
 def _covers(allowed: str, host: str, address: Address) -> bool:

@@ -7,7 +7,7 @@ from chipmill.model.choice import Choice
 from chipmill.model.footprint import METRES_PER_DEGREE
 from chipmill.model.scene import BBox
 
-PART = 8 * 2**20
+PART = 5 * 2**20
 """Bytes of one part of a multipart write, as the archive writes them."""
 _DOCUMENTS = 4
 """Objects of a scene beside its assets: the catalogue's document, the record, the item, the part of

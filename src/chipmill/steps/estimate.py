@@ -5,6 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from statistics import mean
 from typing import Any, cast
@@ -12,11 +13,13 @@ from typing import Any, cast
 from chipmill.errors import ChipmillError, SceneError
 from chipmill.formats import layout
 from chipmill.formats.item_reading import read_item
-from chipmill.io.source import open_source
+from chipmill.io.source import Source, open_source
 from chipmill.io.store import Store
+from chipmill.model.access import Access
 from chipmill.model.choice import choose
 from chipmill.model.estimate import Need, SceneNeed, chip_bytes, chips_of, total
 from chipmill.model.ingest_request import IngestRequest
+from chipmill.model.places import places
 from chipmill.model.scene import Asset, SceneRef
 from chipmill.sensors import sensor
 
@@ -53,6 +56,7 @@ def estimate(
     scenes: Sequence[SceneRef],
     archive: Store,
     *,
+    access: Access,
     throughput: float | None = None,
 ) -> Estimate:
     """Estimate an ingest of scenes that a search has found.
@@ -61,6 +65,7 @@ def estimate(
         request: Which bands, in chips of which size.
         scenes: What the search found.
         archive: Holds their documents.
+        access: What may be reached for a sample.
         throughput: Bytes a second; None: measure it.
     """
 
@@ -70,8 +75,9 @@ def estimate(
     with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
         found = list(pool.map(read, scenes))
     usable = [each for each in found if not isinstance(each, str)]
-    sample, seen = _sampled([(need, assets) for need, assets in usable])
-    measured = throughput or _measure(seen)
+    sampler = _Sampler(archive.url, access)
+    sample, seen = _sampled([(need, assets) for need, assets in usable], sampler)
+    measured = throughput or sampler.throughput(seen)
     return Estimate(
         need=total([need for need, _ in usable], sample),
         unusable={
@@ -124,7 +130,7 @@ def _item_size(asset: dict[str, Any]) -> int:
 
 
 def _sampled(
-    needs: Sequence[tuple[SceneNeed, dict[str, Asset]]],
+    needs: Sequence[tuple[SceneNeed, dict[str, Asset]]], sampler: "_Sampler"
 ) -> tuple[dict[str, float], list[Asset]]:
     """Ask providers for the size of some assets of each key that does not state it.
 
@@ -144,34 +150,44 @@ def _sampled(
     ]
     sizes = defaultdict[str, list[int]](list)
     with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
-        for asset, size in zip(asked, pool.map(_size, asked), strict=True):
+        for asset, size in zip(asked, pool.map(sampler.size, asked), strict=True):
             if size:
                 sizes[asset.key].append(size)
     stated = [asset for _, assets in needs[:1] for asset in assets.values()]
     return {key: mean(every) for key, every in sizes.items()}, (stated or asked)[:2]
 
 
-def _size(asset: Asset) -> int | None:
-    """Ask for the size of a file; the transfer ends before its content."""
-    try:
-        with open_source(asset.href) as source:
-            return source.size
-    except ChipmillError:
+@dataclass(frozen=True, slots=True)
+class _Sampler:
+    """Asks the places that a copy would read, under the rules of a copy."""
+
+    archive: str
+    access: Access
+
+    def size(self, asset: Asset) -> int | None:
+        """Ask for the size of a file; the transfer ends before its content."""
+        try:
+            with self._opened(asset) as source:
+                return source.size
+        except ChipmillError:
+            return None
+
+    def throughput(self, assets: Sequence[Asset]) -> float | None:
+        """Read the beginning of some files and tell the bytes a second."""
+        for asset in assets:
+            begin, read = time.perf_counter(), 0
+            try:
+                with self._opened(asset) as source:
+                    for piece in source.pieces:
+                        read += len(piece)
+                        if read >= _MEASURED:
+                            break
+            except ChipmillError:
+                continue
+            if read:
+                return read / (time.perf_counter() - begin)
         return None
 
-
-def _measure(assets: Sequence[Asset]) -> float | None:
-    """Read the beginning of some files and tell the bytes a second."""
-    for asset in assets:
-        begin, read = time.perf_counter(), 0
-        try:
-            with open_source(asset.href) as source:
-                for piece in source.pieces:
-                    read += len(piece)
-                    if read >= _MEASURED:
-                        break
-        except ChipmillError:
-            continue
-        if read:
-            return read / (time.perf_counter() - begin)
-    return None
+    def _opened(self, asset: Asset) -> AbstractContextManager[Source]:
+        place = places(asset, archive=self.archive, access=self.access)[0]
+        return open_source(place.href, self.access, pays=place.requester_pays)

@@ -1,18 +1,19 @@
-"""ingest: the whole way from a catalogue into the index, in this process."""
+"""ingest: what happens to a scene on its way into the index, and the whole way in one process."""
 
 import logging
 from collections.abc import Mapping, Sequence
 
 from chipmill.formats.snapshot import Snapshot
 from chipmill.io.store import Store
-from chipmill.model.access import Access
+from chipmill.model.access import Access, is_local
 from chipmill.model.ingest_request import IngestRequest
 from chipmill.model.scene import SceneRef
+from chipmill.settings import Settings
 from chipmill.steps.copy import copy_assets
 from chipmill.steps.index import index_chips
 from chipmill.steps.merge import merge_index
 from chipmill.steps.rewrite import rewrite_item
-from chipmill.steps.shard import Shard, clear_findings, each_scene
+from chipmill.steps.shard import Shard, Work, clear_findings, each_scene
 
 log = logging.getLogger(__name__)
 
@@ -43,24 +44,54 @@ def ingest_scenes(
     Raises:
         RequestError: No scene went through, now or before.
     """
+    rules = access or Access.of(Settings.load(), local=is_local(request.catalog))
+    through = {
+        "copy": copying(request, archive, at_once=at_once, access=rules),
+        "rewrite": rewriting(request, archive),
+        "index": indexing(request, archive),
+    }
+    shard = Shard(name="all scenes", scenes=tuple(scenes))
+    for name, work in through.items():
+        size = request.chip_size if name == "index" else None
+        shard = each_scene(shard, work, step=name, archive=archive, chip_size=size)
+        log.info("%s: %d of %d scenes are through", name, len(shard.scenes), len(scenes))
+    clear_findings(shard, archive)
+    return shard, merge_index(archive, chip_size=request.chip_size)
 
-    def copy(scene: SceneRef) -> Mapping[str, int]:
+
+def copying(request: IngestRequest, archive: Store, *, at_once: int, access: Access) -> Work:
+    """Give what copies the chosen assets of a scene."""
+
+    def work(scene: SceneRef) -> Mapping[str, int]:
         done = copy_assets(scene, archive, bands=request.bands, at_once=at_once, access=access)
         return {"copied": done.copied, "skipped": done.skipped, "bytes": done.size}
 
-    def rewrite(scene: SceneRef) -> Mapping[str, int]:
-        rewrite_item(scene, archive, bands=request.bands, statistics=request.statistics)
+    return work
+
+
+def rewriting(request: IngestRequest, archive: Store) -> Work:
+    """Give what writes the item of a scene anew, true of the copied files."""
+
+    def work(scene: SceneRef) -> Mapping[str, int]:
+        rewrite_item(
+            scene,
+            archive,
+            bands=request.bands,
+            offset=request.offset,
+            statistics=request.statistics,
+        )
         return {}
 
-    def index(scene: SceneRef) -> Mapping[str, int]:
+    return work
+
+
+def indexing(request: IngestRequest, archive: Store) -> Work:
+    """Give what counts cloud and nodata of every chip of a scene."""
+
+    def work(scene: SceneRef) -> Mapping[str, int]:
         done = index_chips(
             scene, archive, chip_size=request.chip_size, cloud_classes=request.cloud_classes
         )
         return {"chips": done.chips, "indexed": int(done.fresh)}
 
-    shard = Shard(name="all scenes", scenes=tuple(scenes))
-    for name, work in (("copy", copy), ("rewrite", rewrite), ("index", index)):
-        shard = each_scene(shard, work, step=name, archive=archive)
-        log.info("%s: %d of %d scenes are through", name, len(shard.scenes), len(scenes))
-    clear_findings(shard, archive)
-    return shard, merge_index(archive, chip_size=request.chip_size)
+    return work

@@ -2,55 +2,44 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from chipmill.errors import CatalogError, RequestError, TransientError
-from chipmill.formats.scene_list import Match, Packed, item_digest, unpack_item
-from chipmill.io.catalog import Catalog, open_catalog
+from chipmill.errors import RequestError
+from chipmill.formats.scene_list import Match, item_digest, unpack_item
+from chipmill.formats.signature import said
+from chipmill.io.catalog import open_catalog
 from chipmill.io.documents import Documents
 from chipmill.io.store import Store
-from chipmill.model.acquisition import Candidate, acquisition
+from chipmill.model.access import Access, is_local
+from chipmill.model.acquisition import acquisition
 from chipmill.model.changes import Changes, Taken, changes
 from chipmill.model.ingest_request import IngestRequest
 from chipmill.model.policy import choose_scenes, first_scenes
 from chipmill.model.scene import SceneRef
-from chipmill.model.tile import Tile
-from chipmill.sensors import sensor
-from chipmill.steps.area import find_tiles, request_words, search_parts
+from chipmill.settings import Settings
+from chipmill.steps.area import find_tiles, request_words, search_parts, typed_addresses
+from chipmill.steps.check import check_request
 from chipmill.steps.scene_list import (
-    Frozen,
     Result,
     freeze,
     keep_documents,
     load_frozen,
-    read_documents,
 )
+from chipmill.steps.sweep import Found, Todo, sweep
 from chipmill.steps.tile_search import (
-    TileFound,
-    changes_by,
     present,
-    refresh_tile,
-    search_tile,
-    since,
-    tile_query,
 )
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
-    """What all tiles gave."""
-
-    candidates: list[Candidate] = field(default_factory=list[Candidate])
-    documents: dict[str, Packed] = field(default_factory=dict[str, Packed])
-    failed: dict[str, str] = field(default_factory=dict[str, str])
-
-
 def search_scenes(
-    request: IngestRequest, archive: Store, *, at_once: int = 8, rate: float = 10
+    request: IngestRequest,
+    archive: Store,
+    *,
+    at_once: int = 8,
+    rate: float = 10,
+    access: Access | None = None,
 ) -> list[SceneRef]:
     """Find the scenes that a request asks for, freeze the list, and keep their documents.
 
@@ -62,6 +51,7 @@ def search_scenes(
         archive: Where the list and the documents are kept.
         at_once: Tiles that are searched side by side.
         rate: HTTP requests a second that are sent at most, over all tiles.
+        access: What the documents of a catalogue may lead to; unless given, what the settings say.
 
     Returns:
         The scenes, sorted by id; at most `request.limit`.
@@ -72,12 +62,9 @@ def search_scenes(
         CatalogError: The catalogue cannot be read.
         TransientError: It does not answer, after several tries.
     """
-    kind = sensor(request.sensor)
-    if kind.bands:
-        kind.wanted(request.bands)
-    if kind.quality:
-        kind.quality.counting(request.cloud_classes)
-    with Documents(rate=rate) as documents:
+    kind = check_request(request)
+    rules = access or Access.of(Settings.load(), local=is_local(request.catalog))
+    with Documents(*typed_addresses(request), access=rules, rate=rate) as documents:
         tiles = find_tiles(request, documents)
         parts = search_parts(request, tiles, kind.collections)
         frozen = load_frozen(archive, parts)
@@ -85,93 +72,16 @@ def search_scenes(
             log.info("the list %s has them already", frozen.document.search)
         else:
             catalog = open_catalog(request.catalog, documents)
-            todo = _Todo(request, tiles, catalog, frozen, kind.collections, at_once)
-            result = _result(todo, _search(todo, archive))
+            todo = Todo(request, tiles, catalog, frozen, kind.collections, at_once)
+            result = _result(todo, sweep(todo, archive))
             frozen = freeze(archive, parts, result, previous=frozen)
     keep_documents(archive, kind.name, frozen)
     taken = sorted(match.candidate.id for match in frozen.matches if match.taken)
-    log.info("found %d %s scenes in %s", len(taken), kind.name, request.catalog)
+    log.info("found %d %s scenes in %s", len(taken), kind.name, said(request.catalog))
     return [SceneRef(collection=kind.name, item=name) for name in dict.fromkeys(taken)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Todo:
-    """A search that is under way."""
-
-    request: IngestRequest
-    tiles: Sequence[Tile]
-    catalog: Catalog
-    before: Frozen | None
-    collections: tuple[str, ...]
-    at_once: int
-
-    def needs(self, tile: Tile) -> bool:
-        """Tell whether a tile is to be searched now."""
-        before = self.before
-        return self.request.refresh or not before or tile.name in before.document.failed
-
-    def earlier(self, tile: Tile) -> list[Candidate]:
-        """Give what matched in a tile before."""
-        matches = self.before.matches if self.before else ()
-        every = (match.candidate for match in matches)
-        return [each for each in every if tile.is_whole_area or each.tile == tile.name]
-
-
-def _search(todo: _Todo, archive: Store) -> _Found:
-    """Search all tiles that need it, side by side; one that fails, fails alone."""
-    before = todo.before
-    wanted = [tile for tile in todo.tiles if todo.needs(tile)]
-    found = _Found()
-    for tile in todo.tiles:
-        if not todo.needs(tile):
-            found.candidates.extend(todo.earlier(tile))
-    with ThreadPoolExecutor(todo.at_once) as pool:
-        searches = [(tile, pool.submit(_search_one, tile, todo)) for tile in wanted]
-        for tile, search in searches:
-            try:
-                _add(found, search.result(), tile, todo.request)
-            except (CatalogError, TransientError) as err:
-                if len(todo.tiles) == 1:
-                    raise
-                log.warning("tile %s is not searched: %s", tile.name, err)
-                found.failed[tile.name] = str(err)
-                found.candidates.extend(todo.earlier(tile))
-    if len(found.failed) == len(todo.tiles):
-        raise CatalogError(f"no tile could be searched: {next(iter(found.failed.values()))}")
-    if before and (found.failed or len(wanted) < len(todo.tiles)):
-        earlier = read_documents(archive, before.document)
-        found.documents.update({**earlier, **found.documents})
-    return found
-
-
-def _search_one(tile: Tile, todo: _Todo) -> TileFound:
-    """Search a tile: what is new where the catalogue can tell, else all of it."""
-    earlier = todo.earlier(tile)
-    stamp = changes_by(earlier)
-    before = todo.before
-    if before and stamp and todo.catalog.tells_changes and tile.name not in before.document.failed:
-        query = replace(
-            tile_query(tile, todo.request, todo.collections),
-            changed_in=stamp,
-            changed_since=since(before.document.searched),
-        )
-        return refresh_tile(tile, todo.request, earlier, catalog=todo.catalog, query=query)
-    return search_tile(tile, todo.request, catalog=todo.catalog, collections=todo.collections)
-
-
-def _add(found: _Found, one: TileFound, tile: Tile, request: IngestRequest) -> None:
-    found.candidates.extend(one.candidates)
-    found.documents.update(one.documents)
-    if one.is_cut:
-        log.warning(
-            "%s has more in %s than the %d items that were read; ask for less, or raise limit",
-            request.catalog,
-            f"tile {tile.name}" if tile.name else "this area",
-            len(one.candidates),
-        )
-
-
-def _result(todo: _Todo, found: _Found) -> Result:
+def _result(todo: Todo, found: Found) -> Result:
     """Choose among all that was found, and say what became of the rest."""
     request = todo.request
     chosen = choose_scenes(
@@ -185,8 +95,8 @@ def _result(todo: _Todo, found: _Found) -> Result:
     taken = {each.id for each in first if each.id in found.documents}
     if not taken:
         raise RequestError(
-            f"no {request.sensor} scene in {request.catalog} matches {request_words(request)}; "
-            "widen the request"
+            f"no {request.sensor} scene in {said(request.catalog)} matches "
+            f"{request_words(request)}; widen the request"
         )
     left_out = dict(chosen.left_out)
     if over := len(once) - len(first):
@@ -215,7 +125,7 @@ def _result(todo: _Todo, found: _Found) -> Result:
     )
 
 
-def _changes(todo: _Todo, matches: Sequence[Match]) -> Changes:
+def _changes(todo: Todo, matches: Sequence[Match]) -> Changes:
     before, now = (_taken(each) for each in (todo.before.matches if todo.before else (), matches))
     listed = {match.candidate.id for match in matches}
     # Who is out of sight may only have become cloudier than the request allows.

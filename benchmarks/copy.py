@@ -10,25 +10,25 @@ import hashlib
 import json
 import os
 import re
+import resource
 import secrets
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from urllib.error import HTTPError, URLError
-from urllib.request import urlopen
+from urllib.parse import urlsplit
 
 import obstore
 from obstore.store import from_url
 
+from benchmarks.line import counted
 from benchmarks.measure import say_machine, seconds
+from benchmarks.weed import server
 from chipmill.formats import layout
 from chipmill.io.store import Store
 from chipmill.model.access import Access
@@ -76,26 +76,43 @@ def compare(what: str, place: Path, stated: Mapping[str, str], *, to_disk: bool)
         ways[name] = lambda fetch=fetch, send=send: through(place, fetch, None if to_disk else send)
     rows: list[dict[str, float]] = []
     peak = 0
+    used: dict[str, list[float]] = {name: [] for name in (*ways, "chipmill")}
     for _ in range(ROUNDS):
-        row = {name: seconds(way) for name, way in ways.items()}
+        row: dict[str, float] = {}
+        for name, way in ways.items():
+            before = _children_cpu()
+            row[name] = seconds(way)
+            used[name].append(_children_cpu() - before)
         ours = ingest(place, stated, to_disk=to_disk, own=True)
         row["chipmill"], peak = ours["seconds"], max(peak, int(ours["peak"]))
+        used["chipmill"].append(ours["cpu"])
         rows.append(row)
     for name in rows[0]:
         rate = statistics.median(
             SCENES * len(ASSETS) * FILE_BYTES / 1e6 / row[name] for row in rows
         )
-        print(f"{what:<28} {name:<10} {rate:6.0f} MB/s", flush=True)
+        cpu = statistics.median(used[name])
+        print(f"{what:<28} {name:<10} {rate:6.0f} MB/s {cpu:6.2f} s of CPU", flush=True)
     if ways:
         ratio = statistics.median(min(row[way] for way in ways) / row["chipmill"] for row in rows)
         print(f"{what:<28} {ratio:.2f} of the fastest peer, {peak / 2**20:.0f} MiB", flush=True)
 
 
+def _children_cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def within(place: Path) -> None:
-    """Let the server copy, and print what this machine's process read meanwhile."""
-    ours = ingest(place, {}, to_disk=False, own=False)
-    rate = SCENES * len(ASSETS) * FILE_BYTES / 1e6 / ours["seconds"]
-    print(f"{'within the server':<28} {'chipmill':<10} {rate:6.0f} MB/s, read {ours['read']} bytes")
+    """Let the server copy, and print how many bytes pass between it and the client meanwhile."""
+    port = urlsplit(os.environ["AWS_ENDPOINT_URL"]).port or 0  # noqa: TID251
+    with counted(port) as line:
+        ours = ingest(place, {}, to_disk=False, own=False, endpoint=line.url)
+    size = SCENES * len(ASSETS) * FILE_BYTES
+    print(
+        f"{'within the server':<28} {'chipmill':<10} {size / 1e6 / ours['seconds']:6.0f} MB/s, "
+        f"{line.bytes / 1e3:.0f} kB passed for {size / 1e6:.0f} MB"
+    )
 
 
 def peers() -> dict[str, tuple[list[str], list[str]]]:
@@ -126,14 +143,28 @@ def through(place: Path, fetch: list[str], send: list[str] | None) -> None:
     shutil.rmtree(disk)
 
 
-def ingest(place: Path, stated: Mapping[str, str], *, to_disk: bool, own: bool) -> dict[str, float]:
-    """Copy in a process of its own, as a worker does; gives seconds, peak memory, bytes read."""
+def ingest(
+    place: Path,
+    stated: Mapping[str, str],
+    *,
+    to_disk: bool,
+    own: bool,
+    endpoint: str | None = None,
+) -> dict[str, float]:
+    """Copy in a process of its own, as a worker does; gives seconds, those of CPU, peak memory."""
     name = secrets.token_hex(4)
     url = (place / name).as_uri() if to_disk else f"s3://bench-target/{name}"
     keep_items(Store.open(url), stated)
     code = f"from benchmarks.copy import child; child({url!r}, own={own})"
+    environment = dict(os.environ)  # noqa: TID251  # the child needs this Python's
+    if endpoint:
+        environment["AWS_ENDPOINT_URL"] = endpoint
     done = subprocess.run(
-        [sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
     )
     if to_disk:
         shutil.rmtree(place / name)
@@ -171,78 +202,15 @@ def child(url: str, *, own: bool) -> None:
         ref = SceneRef(collection=S2, item=str(scene))
         return copy_assets(ref, archive, bands=("blue", "green", "red"), access=access).copied
 
-    began, read = time.perf_counter(), _read_so_far()
+    began, used = time.perf_counter(), time.process_time()
     with ThreadPoolExecutor(2) as pool:
         copied = sum(pool.map(copy, range(SCENES)))
-    took = time.perf_counter() - began
+    took, cpu = time.perf_counter() - began, time.process_time() - used
     assert copied == SCENES * len(ASSETS)  # noqa: S101
     said = Path("/proc/self/status").read_text()
     found = re.search(r"VmHWM:\s+(\d+)", said)
     peak = int(found[1]) * 1024 if found else 0
-    print(json.dumps({"seconds": took, "peak": peak, "read": _read_so_far() - read}))
-
-
-def _read_so_far() -> int:
-    """Give the bytes that this process has read, from sockets and files alike (Linux)."""
-    said = Path("/proc/self/io").read_text()
-    found = re.search(r"rchar: (\d+)", said)
-    return int(found[1]) if found else 0
-
-
-@contextmanager
-def server(folder: Path) -> Generator[None]:
-    """Run SeaweedFS with two buckets; `AWS_…` of this process and its children names it."""
-    ports = {name: _port() for name in ("master", "volume", "filer", "s3")}
-    key, secret = "bench", secrets.token_hex(16)
-    who = {"name": "bench", "credentials": [{"accessKey": key, "secretKey": secret}]}
-    (folder / "data").mkdir()
-    (folder / "s3.json").write_text(json.dumps({"identities": [{**who, "actions": ["Admin"]}]}))
-    command = [str(Path(sys.executable).with_name("weed")), "server", f"-dir={folder / 'data'}"]
-    command += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]
-    command += [f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0", "-s3.port.lance=0"]
-    command += ["-master.telemetry=false", "-master.volumeSizeLimitMB=512", "-volume.max=200"]
-    command += [f"-{name}.port={port}" for name, port in ports.items()]
-    endpoint = f"http://127.0.0.1:{ports['s3']}"
-    os.environ |= {  # noqa: TID251  # children of three makers read it
-        "AWS_ENDPOINT_URL": endpoint,
-        "S3_ENDPOINT_URL": endpoint,  # how s5cmd has it
-        "AWS_REGION": "us-east-1",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ACCESS_KEY_ID": key,
-        "AWS_SECRET_ACCESS_KEY": secret,
-    }
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        while not _answers(endpoint):
-            time.sleep(0.2)
-        time.sleep(5)  # its volumes come up after its gateway
-        yield
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _answers(url: str) -> bool:
-    try:
-        urlopen(url, timeout=2).close()  # noqa: S310
-    except HTTPError:
-        return True
-    except URLError:
-        return False
-    return True
-
-
-def _port() -> int:
-    for _ in range(100):
-        port = 20_000 + secrets.randbelow(12_000)
-        try:
-            for each in (port, port + 10_000):  # SeaweedFS has its gRPC 10,000 above
-                socket.create_server(("127.0.0.1", each)).close()
-        except OSError:
-            continue
-        return port
-    raise RuntimeError("no free port was found on loopback")
+    print(json.dumps({"seconds": took, "peak": peak, "cpu": cpu}))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -35,7 +37,20 @@ class Place:
 
     def run(self, asked: dict[str, Any], **more: str) -> subprocess.CompletedProcess[str]:
         """Run the flow `pipeline` in a process of its own, as a worker would."""
-        environment = {
+        return subprocess.run(
+            [sys.executable, "-c", SCRIPT],
+            input=json.dumps(asked),
+            env=self.environment(**more),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """Give the settings of a process that runs flows or tasks."""
+        return {
             "PATH": str(self.binaries),
             "HOME": str(self.folder),
             "CHIPMILL_ARCHIVE": (self.folder / "archive").as_uri(),
@@ -49,16 +64,6 @@ class Place:
             "DO_NOT_TRACK": "1",
             **more,
         }
-        return subprocess.run(
-            [sys.executable, "-c", SCRIPT],
-            input=json.dumps(asked),
-            env=environment,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
 
     def ask(self, what: str, **body: object) -> list[dict[str, Any]]:
         """Ask the server for things of one kind."""
@@ -181,6 +186,48 @@ def test_dask_gives_the_same_archive(
     assert done.stdout.split()[-1] == plan
     finding = json.loads((tmp_path / "archive/findings/naip/gone.json").read_text())
     assert finding["kind"] == "quarantined"
+
+
+def test_a_dask_scheduler_elsewhere_is_named_by_its_address(
+    place: Place,
+    asked: dict[str, Any],
+    plan: str,
+    tmp_path: Path,
+    free_port: Callable[[], int],
+    full: bool,  # noqa: FBT001  # pytest gives it by name
+) -> None:
+    """A team's own cluster does the work; only `--full` takes the time to start one."""
+    if not full:
+        pytest.skip("a cluster takes its time to start; --full has it")
+    elsewhere = Place(place.api, tmp_path, place.binaries)
+    address = f"tcp://127.0.0.1:{free_port()}"
+    commands = [
+        ["scheduler", "--host", address, "--no-dashboard"],
+        [
+            "worker",
+            address,
+            "--nthreads",
+            "1",
+            "--no-dashboard",
+            "--local-directory",
+            str(tmp_path),
+        ],
+    ]
+    with ExitStack() as cluster, (tmp_path / "dask.log").open("w") as log:
+        for command in commands:
+            process = cluster.enter_context(
+                subprocess.Popen(
+                    [str(place.binaries / "dask"), *command],
+                    env=elsewhere.environment(PYTHONPATH=str(ROOT)),
+                    stdout=log,
+                    stderr=log,
+                )
+            )
+            cluster.callback(process.terminate)
+        done = elsewhere.run(asked, CHIPMILL_TASK_RUNNER=address)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == plan
+    assert "Starting established connection" in (tmp_path / "dask.log").read_text()
 
 
 def test_a_wrong_request_fails_with_one_sentence(

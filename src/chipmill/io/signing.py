@@ -7,6 +7,7 @@ import logging
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 
 import httpx
 
@@ -72,7 +73,8 @@ class Signer:
         place = url.host if url.port is None else f"{url.host}:{url.port}"
         for end, template in self._access.signers:
             if place == end or url.host.endswith(f".{end}"):
-                return template.format(account=account, container=container)
+                # Of other people's text: it may name a container and nothing else of the address.
+                return template.format(account=account, container=quote(container, safe=""))
         return None
 
     def _token(self, source: str) -> _Token:

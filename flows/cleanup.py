@@ -2,18 +2,20 @@
 
 from prefect import flow
 
+from chipmill.steps.prefetch import ALL
 from tasks.megabatches import remove_megabatch, stage_ahead
 from tasks.reports import report_storage
 
 
 @flow(name="cleanup", flow_run_name="clean up {megabatch}")
-def cleanup(megabatch: str, ahead: int = 1) -> None:
+def cleanup(megabatch: str, ahead: int = 1, *, abandon: bool = False) -> None:
     """Free the space of a megabatch that is trained on, and stage the next; safe to run twice.
 
     Args:
         megabatch: Id of the megabatch, as the ledger has it.
-        ahead: Megabatches that are kept ready beyond the one in use.
+        ahead: Megabatches that each plan keeps ready beyond the one in use.
+        abandon: Also remove one that is ready and that no run has begun to use.
     """
-    removed = remove_megabatch(megabatch)
-    staged = stage_ahead(removed.plan, ahead)
+    removed = remove_megabatch(megabatch, abandon=abandon)
+    staged = stage_ahead(ALL, ahead)
     report_storage(staged, removed)

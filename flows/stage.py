@@ -2,16 +2,17 @@
 
 from prefect import flow
 
+from chipmill.steps.prefetch import ALL
 from tasks.megabatches import stage_ahead
 from tasks.reports import report_storage
 
 
 @flow(name="stage", flow_run_name="stage {plan}")
-def stage(plan: str, ahead: int = 1) -> None:
-    """Keep megabatches of a plan ready on fast storage, as far as the budget goes.
+def stage(plan: str = ALL, ahead: int = 1) -> None:
+    """Keep megabatches ready on fast storage for all plans in use, as far as the budget goes.
 
     Args:
-        plan: Name of the plan.
-        ahead: Megabatches that are kept ready beyond the one in use.
+        plan: A plan that has its turn although no run reads it yet, or `all`.
+        ahead: Megabatches that each plan keeps ready beyond the one in use.
     """
     report_storage(stage_ahead(plan, ahead))

@@ -1,6 +1,7 @@
 """From a snapshot onto fast storage and away again: plan, stage, remove."""
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
 from chipmill.formats.plan import Plan
@@ -9,7 +10,7 @@ from chipmill.io.store import Store
 from chipmill.model.manner import Manner
 from chipmill.model.plan_request import PlanRequest
 from chipmill.settings import Settings
-from chipmill.steps import plan, prefetch, remove
+from chipmill.steps import plan, prefetch, reconcile, remove
 from chipmill.steps.stage import Staged
 from tasks.policy import DELAYS, RETRIES, transient
 
@@ -43,7 +44,7 @@ def plan_megabatches(request: PlanRequest) -> Plan:
     retry_condition_fn=transient,
 )
 def stage_ahead(plan_name: str, ahead: int) -> list[Staged]:
-    """Put on fast storage what is wanted of a plan, as far as the budget goes."""
+    """Put on fast storage what is wanted next, as far as the budget goes."""
     settings = Settings.load()
     with Ledger.open(settings.ledger) as ledger:
         return prefetch.stage_ahead(
@@ -65,10 +66,35 @@ def stage_ahead(plan_name: str, ahead: int) -> list[Staged]:
     retry_delay_seconds=DELAYS,
     retry_condition_fn=transient,
 )
-def remove_megabatch(megabatch: str) -> remove.Removed:
+def remove_megabatch(megabatch: str, *, abandon: bool = False) -> remove.Removed:
     """Free the space of a megabatch that every consumer has reported."""
     settings = Settings.load()
     with Ledger.open(settings.ledger) as ledger:
         return remove.remove_megabatch(
-            megabatch, fast=settings.fast, ledger=ledger, worker=_worker()
+            megabatch,
+            archive=Store.open(settings.archive),
+            fast=settings.fast,
+            ledger=ledger,
+            worker=_worker(),
+            abandon=abandon,
+        )
+
+
+@task(
+    name="reconcile",
+    task_run_name="reconcile",
+    cache_policy=NO_CACHE,
+    retries=RETRIES,
+    retry_delay_seconds=DELAYS,
+    retry_condition_fn=transient,
+)
+def mend_storage() -> list[reconcile.Mended]:
+    """Mend what a crash or a lost message left."""
+    settings = Settings.load()
+    with Ledger.open(settings.ledger) as ledger:
+        return reconcile.reconcile(
+            archive=Store.open(settings.archive),
+            fast=settings.fast,
+            ledger=ledger,
+            worker=_worker(),
         )

@@ -16,6 +16,7 @@ from chipmill.io.store import Store
 from chipmill.settings import Settings
 from chipmill.steps.look import look_at
 from chipmill.steps.outline import outline
+from chipmill.steps.reconcile import Mended
 from chipmill.steps.remove import Removed
 from chipmill.steps.shard import Shard
 from chipmill.steps.stage import Staged
@@ -130,6 +131,27 @@ def report_plan(plan: Plan) -> None:
             for number, planned in enumerate(plan.megabatches)
         ],
     )
+
+
+@task(name="report mended", task_run_name="report mended", cache_policy=NO_CACHE)
+def report_mended(found: list[Mended]) -> None:
+    """Tell what was mended, and what a person should look at."""
+    create_table_artifact(
+        key="reconciled",
+        description=_mended(found),
+        table=[
+            {"what": each.what, "subject": each.subject, "note": each.note}
+            for each in found[:MOST_ROWS]
+        ],
+    )
+
+
+def _mended(found: list[Mended]) -> str:
+    if not found:
+        return "Everything was as it should be."
+    if len(found) <= MOST_ROWS:
+        return "What was found on fast storage and in the ledger, and what was done about it."
+    return f"The first {MOST_ROWS} of {len(found)} things that were found; the log has all."
 
 
 @task(name="report storage", task_run_name="report storage")

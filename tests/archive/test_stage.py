@@ -32,7 +32,7 @@ from chipmill.model.scene import SceneRef
 from chipmill.steps.merge import merge_index
 from chipmill.steps.plan import make_plan
 from chipmill.steps.prefetch import register, stage_ahead
-from chipmill.steps.remove import remove_megabatch
+from chipmill.steps.remove import Removed, remove_megabatch
 from chipmill.steps.stage import Staged, stage_megabatch
 from chipmill.train import Batch, ChipDataset
 
@@ -120,6 +120,12 @@ class Site:
         )
         message = MegabatchCompleted(timestamp=datetime.now(UTC), data=data)
         self.ledger.complete(f"m{number}", message.model_dump_json().encode(), message=message)
+
+    def remove(self, megabatch: str) -> Removed:
+        """Remove a megabatch."""
+        return remove_megabatch(
+            megabatch, archive=self.archive, fast=self.fast, ledger=self.ledger, worker="test"
+        )
 
     def states(self) -> list[State]:
         """Read the states of all megabatches."""
@@ -233,9 +239,9 @@ def test_the_budget_is_never_exceeded(site: Site) -> None:
         assert len(staged) == number + 1
         assert site.on_disk() <= site.ledger.reserved() <= budget
         with pytest.raises(BusyError):
-            remove_megabatch(staged[number], fast=site.fast, ledger=site.ledger, worker="test")
+            site.remove(staged[number])
         site.report(number)
-        remove_megabatch(staged[number], fast=site.fast, ledger=site.ledger, worker="test")
+        site.remove(staged[number])
         staged += site.ahead(budget=budget)
     assert staged == [megabatch_id(site.plan.plan, number) for number in range(3)]
     assert site.states() == [State.REMOVED] * 3
@@ -253,8 +259,8 @@ def test_removing_twice_frees_once(site: Site) -> None:
     site.ledger.begin_run("run", attempt=1, world=1, plan=site.plan.plan)
     staged = site.stage(0)
     site.report(0)
-    first = remove_megabatch(staged.megabatch, fast=site.fast, ledger=site.ledger, worker="a")
-    again = remove_megabatch(staged.megabatch, fast=site.fast, ledger=site.ledger, worker="b")
+    first = site.remove(staged.megabatch)
+    again = site.remove(staged.megabatch)
     assert first.freed > 0.9 * staged.size
     assert again.freed == 0
     assert not site.folder().exists()

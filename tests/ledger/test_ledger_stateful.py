@@ -44,6 +44,8 @@ class Fleet(RuleBasedStateMachine):
         self.reports: dict[str, set[tuple[str, int, int]]] = {name: set() for name in NAMES}
         self.cleanups: set[str] = set()
         self.grants: list[tuple[str, int]] = []
+        self.abandoned: set[str] = set()
+        self.sweeping: set[str] = set()
 
     @initialize()
     def plan(self) -> None:
@@ -59,7 +61,7 @@ class Fleet(RuleBasedStateMachine):
     def claim(self, name: str) -> None:
         """A stager asks."""
         fence, until = self.lease[name]
-        new = self.state[name] is State.PLANNED
+        new = self.state[name] is State.PLANNED and not self.is_swept(name)
         free = new or (self.state[name] is State.STAGING and until <= self.now)
         fits = not new or sum(self.held.values()) + NEED <= BUDGET
         try:
@@ -74,6 +76,7 @@ class Fleet(RuleBasedStateMachine):
             assert fits
             assert got == fence + 1
             self.state[name], self.held[name] = State.STAGING, NEED
+            self.sweeping.discard(name)
             self.lease[name] = (got, self.now + LEASE)
             self.grants.append((name, got))
 
@@ -112,6 +115,8 @@ class Fleet(RuleBasedStateMachine):
         assert moved == ready
         self.runs[run] = (attempt, world)
         self.state |= dict.fromkeys(ready, State.IN_USE)
+        for name in self.abandoned & {n for n in NAMES if self.state[n] is State.REMOVED}:
+            self.begin_generation(name)
 
     @rule(
         name=names,
@@ -180,6 +185,7 @@ class Fleet(RuleBasedStateMachine):
             return
         assert free
         assert got == fence + 1
+        self.abandoned |= {name} if self.state[name] is State.READY else set()
         self.state[name], self.lease[name] = State.REMOVING, (got, self.now + LEASE)
         self.grants.append((name, got))
 
@@ -196,6 +202,8 @@ class Fleet(RuleBasedStateMachine):
             return
         assert current
         self.state[name], self.held[name] = State.REMOVED, 0
+        if self.runs and name in self.abandoned:
+            self.begin_generation(name)
 
     @rule(name=names)
     def again(self, name: str) -> None:
@@ -203,12 +211,64 @@ class Fleet(RuleBasedStateMachine):
         try:
             generation = self.ledger.plan_again(name)
         except BusyError:
-            assert self.state[name] is not State.REMOVED
+            assert self.state[name] is not State.REMOVED or self.is_swept(name)
             return
         assert self.state[name] is State.REMOVED
+        assert not self.is_swept(name)
         assert generation == self.generation[name] + 1
-        self.generation[name], self.state[name] = generation, State.PLANNED
-        self.reports[name] = set()
+        self.begin_generation(name)
+
+    def begin_generation(self, name: str) -> None:
+        """Plan a removed megabatch again, in the model."""
+        self.generation[name] += 1
+        self.state[name], self.reports[name] = State.PLANNED, set()
+        self.abandoned.discard(name)
+
+    def is_swept(self, name: str) -> bool:
+        """Tell whether somebody has the lease to clear its folder."""
+        return name in self.sweeping and self.lease[name][1] > self.now
+
+    @rule(name=names)
+    def sweep(self, name: str) -> None:
+        """Somebody finds a folder where none should be."""
+        free = self.state[name] in (State.PLANNED, State.REMOVED) and not self.is_swept(name)
+        try:
+            got = self.ledger.claim_sweep(name, worker="s", lease=LEASE)
+        except BusyError:
+            assert not free
+            return
+        assert free
+        assert got == self.lease[name][0] + 1
+        self.lease[name] = (got, self.now + LEASE)
+        self.sweeping.add(name)
+        self.grants.append((name, got))
+
+    @precondition(lambda self: self.grants)
+    @rule(grant=grants)
+    def end_sweep(self, grant: int) -> None:
+        """A sweeper, perhaps a zombie, comes to its end."""
+        name, fence = self.grants[grant % len(self.grants)]
+        there = self.state[name] in (State.PLANNED, State.REMOVED)
+        try:
+            self.ledger.swept(name, fence)
+        except StaleFenceError:
+            assert not there or self.lease[name][0] != fence
+            return
+        assert there
+        assert self.lease[name][0] == fence
+        self.sweeping.discard(name)
+
+    @rule(name=names)
+    def free_lease(self, name: str) -> None:
+        """A person says that a worker is dead."""
+        leased = self.state[name] in (State.STAGING, State.REMOVING)
+        try:
+            self.ledger.free_lease(name, who="me", why="dead")
+        except BusyError:
+            assert not leased
+            return
+        assert leased
+        self.lease[name] = (self.lease[name][0] + 1, self.now)
 
     @invariant()
     def ledger_is_the_model(self) -> None:

@@ -4,7 +4,7 @@ import errno
 import hashlib
 import os
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -122,8 +122,14 @@ class Folder:
                 finally:
                     os.close(handle)
 
-    def remove(self) -> int:
+    def remove(self, *, check: Callable[[], None] = lambda: None) -> int:
         """Remove the folder and what chipmill wrote into it, the manifest first.
+
+        Links are never followed: what is deleted lies in this folder. Interrupted and called again
+        it goes on with what is left.
+
+        Args:
+            check: Called before each file; what it raises stops the work there.
 
         Returns:
             Bytes that were freed; 0 when it was gone already.
@@ -131,18 +137,41 @@ class Folder:
         Raises:
             StoreError: Something lies there that chipmill did not write; it stays.
         """
-        if not self.path.exists():
-            return 0
-        freed = 0
-        with _translated(self.path):
-            (self.path / layout.MANIFEST).unlink(missing_ok=True)
-            for file in sorted(self.path.iterdir()):
-                if file.suffix != ".arrow" and not file.name.startswith(_TEMPORARY):
-                    raise StoreError(f"{file} is not chipmill's; remove it by hand")
-                freed += file.stat().st_size
-                file.unlink()
-            self.path.rmdir()
+        freed, foreign = 0, ""
+        with _translated(self.path), ExitStack() as stack:
+            try:
+                plan = stack.enter_context(_opened(self.path.parent))
+                folder = stack.enter_context(_opened(self.path.name, within=plan))
+            except FileNotFoundError:
+                return 0
+            names = sorted(os.listdir(folder), key=lambda name: (name != layout.MANIFEST, name))  # noqa: PTH208  an open one
+            for name in names:
+                if not _is_ours(name):
+                    foreign = name
+                    continue
+                check()
+                freed += os.stat(name, dir_fd=folder, follow_symlinks=False).st_size
+                os.unlink(name, dir_fd=folder)
+            if foreign:
+                raise StoreError(f"{self.path / foreign} is not chipmill's; remove it by hand")
+            os.rmdir(self.path.name, dir_fd=plan)
+            os.fsync(plan)  # a name that came back would be bytes that nobody counts
         return freed
+
+
+def _is_ours(name: str) -> bool:
+    """Tell whether chipmill gives files in a megabatch's folder this name."""
+    return name == layout.MANIFEST or name.endswith(".arrow") or name.startswith(_TEMPORARY)
+
+
+@contextmanager
+def _opened(path: Path | str, *, within: int | None = None) -> Generator[int]:
+    """Hold a folder open; a link in its place is an error."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=within)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -14,9 +14,17 @@ from chipmill.io import ledger_outbox as outbox
 from chipmill.io import ledger_overview as overview
 from chipmill.io import ledger_plans as plans
 from chipmill.io import ledger_progress as progress
+from chipmill.io import ledger_repairs as repairs
 from chipmill.io import ledger_runs as runs
 from chipmill.io.ledger_engine import open_engine, transact
-from chipmill.io.ledger_rows import HistoryRow, MegabatchRow, OutboxRow, RunRow, reserved_bytes
+from chipmill.io.ledger_rows import (
+    HistoryRow,
+    MegabatchRow,
+    OutboxRow,
+    PlanRow,
+    RunRow,
+    reserved_bytes,
+)
 from chipmill.io.ledger_runs import Answer
 from chipmill.model.megabatch import State
 
@@ -90,6 +98,10 @@ class Ledger:
     def megabatches(self, plan: str | None = None) -> list[MegabatchRow]:
         """Read the megabatches of one plan or of all, by id."""
         return self._do(lambda c: plans.megabatches(c, plan))
+
+    def plans_to_serve(self, named: str = "") -> list[PlanRow]:
+        """Read the plans that a run reads, and one that is named, by id."""
+        return self._do(lambda c: plans.to_serve(c, named))
 
     def history(self, megabatch: str) -> list[HistoryRow]:
         """Read each change of a megabatch, oldest first; empty when it has not changed."""
@@ -168,7 +180,13 @@ class Ledger:
         self._do(lambda c: leases.give_up(c, megabatch, fence, reason=reason, at=self._clock()))
 
     def claim_removal(
-        self, megabatch: str, *, worker: str, lease: float = LEASE, abandon: bool = False
+        self,
+        megabatch: str,
+        *,
+        worker: str,
+        lease: float = LEASE,
+        abandon: bool = False,
+        why: str = "",
     ) -> int | None:
         """Put up the tombstone and take the lease to delete: complete → removing.
 
@@ -176,7 +194,9 @@ class Ledger:
             megabatch: Its id.
             worker: Who asks, for people.
             lease: Seconds.
-            abandon: Also remove what is ready and nobody has begun to use.
+            abandon: Also remove what is ready and nobody has begun to use. A run that begins later
+                gets it in its next generation.
+            why: A reason to record.
 
         Gives the fence, or None when it is removed already.
 
@@ -186,7 +206,13 @@ class Ledger:
         """
         return self._do(
             lambda c: leases.claim_removal(
-                c, megabatch, worker=worker, lease=lease, abandon=abandon, at=self._clock()
+                c,
+                megabatch,
+                worker=worker,
+                lease=lease,
+                abandon=abandon,
+                why=why,
+                at=self._clock(),
             )
         )
 
@@ -197,12 +223,48 @@ class Ledger:
         """
         self._do(lambda c: leases.removed(c, megabatch, fence, at=self._clock()))
 
-    def plan_again(self, megabatch: str) -> int:
+    def plan_again(self, megabatch: str, *, who: str = "plan again", why: str = "") -> int:
         """Begin the next generation: removed → planned; gives its number.
 
         Every registered run has to report it again. `BusyError` when it is not removed.
         """
-        return self._do(lambda c: leases.plan_again(c, megabatch, at=self._clock()))
+        return self._do(
+            lambda c: leases.plan_again(c, megabatch, who=who, why=why, at=self._clock())
+        )
+
+    def free_lease(self, megabatch: str, *, who: str, why: str) -> None:
+        """End the lease of a worker that is dead, before its time; alive, it is refused from now.
+
+        The state stays: another worker goes on. `BusyError` when nobody has a lease.
+        """
+        self._do(lambda c: repairs.free_lease(c, megabatch, who=who, why=why, at=self._clock()))
+
+    def claim_staging_to_end_it(self, megabatch: str, *, worker: str, lease: float = LEASE) -> int:
+        """Take over a staging whose lease has ended, to `give_up`; gives the fence.
+
+        `BusyError` when the lease lasts, or nothing is staged.
+        """
+        return self._do(
+            lambda c: repairs.claim_staging_to_end_it(
+                c, megabatch, worker=worker, lease=lease, at=self._clock()
+            )
+        )
+
+    def claim_sweep(self, megabatch: str, *, worker: str, lease: float = LEASE) -> int:
+        """Take the lease to clear the folder of a megabatch that should have none; gives the fence.
+
+        It stays planned or removed. `BusyError` when it has files by right, or while another sweep
+        lasts.
+        """
+        return self._do(
+            lambda c: repairs.claim_sweep(
+                c, megabatch, worker=worker, lease=lease, at=self._clock()
+            )
+        )
+
+    def swept(self, megabatch: str, fence: int) -> None:
+        """End a sweep; `StaleFenceError` when its lease is lost."""
+        self._do(lambda c: repairs.swept(c, megabatch, fence))
 
     def take_lock(self, name: str, *, worker: str, lease: float = LEASE) -> int:
         """Take a lock for `lease` seconds; gives the fence. `BusyError` while another holds it."""

@@ -1,12 +1,23 @@
 """Leases on megabatches, one transaction each: staging, giving up, removing."""
 
+from collections.abc import Collection
+from typing import Final
+
 from sqlalchemy import Connection, select, update
 
 from chipmill.errors import BudgetError, BusyError, LedgerError, StaleFenceError
 from chipmill.io import ledger_tables as tables
+from chipmill.io.ledger_plans import next_generation, plan_abandoned, serve
 from chipmill.io.ledger_rows import MegabatchRow, lock_megabatch, move, reserved_bytes
 from chipmill.io.ledger_runs import readers
 from chipmill.model.megabatch import State
+
+_LEASED: Final = (
+    State.STAGING,
+    State.REMOVING,
+    State.PLANNED,
+    State.REMOVED,
+)  # the last two: swept
 
 
 def claim_staging(
@@ -16,23 +27,32 @@ def claim_staging(
     row = lock_megabatch(connection, megabatch)
     until = at + lease
     if row.state is State.STAGING:
-        return _take_over(connection, row, worker=worker, until=until, at=at)
+        return take_over(connection, row, worker=worker, until=until, at=at)
     if row.state is not State.PLANNED:
         raise BusyError(
             f"megabatch {row.id} is {row.state}, not planned: there is nothing to stage"
         )
+    _check_free(row, at=at)
     _check_budget(connection, row, budget=budget)
-    changes = {"reserved": row.bytes, "fence": row.fence + 1, "lease_until": until}
+    serve(connection, row.plan, at=at)
     return move(
-        connection, row, State.STAGING, actor=worker, at=at, worker=worker, reason="", **changes
+        connection,
+        row,
+        State.STAGING,
+        actor=worker,
+        at=at,
+        reserved=row.bytes,
+        fence=row.fence + 1,
+        lease_until=until,
+        worker=worker,
+        reason="",
     ).fence
 
 
 def renew(connection: Connection, megabatch: str, fence: int, *, until: float) -> None:
     """Make a lease end later; see `Ledger`."""
     row = lock_megabatch(connection, megabatch)
-    leased = State.REMOVING if row.state is State.REMOVING else State.STAGING
-    _check_fence(row, fence, state=leased)
+    check_fence(row, fence, states=_LEASED if row.lease_until else ())
     table = tables.megabatch
     connection.execute(update(table).where(table.c.id == row.id).values(lease_until=until))
 
@@ -40,7 +60,7 @@ def renew(connection: Connection, megabatch: str, fence: int, *, until: float) -
 def ready(connection: Connection, megabatch: str, fence: int, *, size: int, at: float) -> State:
     """Record that a megabatch is whole on fast storage; see `Ledger`."""
     row = lock_megabatch(connection, megabatch)
-    _check_fence(row, fence, state=State.STAGING)
+    check_fence(row, fence, states=(State.STAGING,))
     if not 0 <= size <= row.reserved:
         raise LedgerError(
             f"megabatch {row.id} has {size} bytes on fast storage but reserved {row.reserved}; "
@@ -59,13 +79,29 @@ def ready(connection: Connection, megabatch: str, fence: int, *, size: int, at: 
 def give_up(connection: Connection, megabatch: str, fence: int, *, reason: str, at: float) -> None:
     """Put a megabatch back among the planned ones; see `Ledger`."""
     row = lock_megabatch(connection, megabatch)
-    _check_fence(row, fence, state=State.STAGING)
+    check_fence(row, fence, states=(State.STAGING,))
     changes = {"reserved": 0, "lease_until": 0.0}
-    move(connection, row, State.PLANNED, actor=row.worker, at=at, reason=reason, **changes)
+    move(
+        connection,
+        row,
+        State.PLANNED,
+        actor=row.worker,
+        why=reason,
+        at=at,
+        reason=reason,
+        **changes,
+    )
 
 
 def claim_removal(
-    connection: Connection, megabatch: str, *, worker: str, lease: float, abandon: bool, at: float
+    connection: Connection,
+    megabatch: str,
+    *,
+    worker: str,
+    lease: float,
+    abandon: bool,
+    why: str,
+    at: float,
 ) -> int | None:
     """Put a tombstone on a megabatch; see `Ledger`."""
     row = lock_megabatch(connection, megabatch)
@@ -73,51 +109,73 @@ def claim_removal(
     if row.state is State.REMOVED:
         return None
     if row.state is State.REMOVING:
-        return _take_over(connection, row, worker=worker, until=until, at=at)
+        return take_over(connection, row, worker=worker, until=until, at=at, why=why)
     allowed = {State.COMPLETE, State.READY} if abandon else {State.COMPLETE}
     if row.state not in allowed:
         raise BusyError(f"megabatch {row.id} is {row.state}; only a complete one may be removed")
     changes = {"fence": row.fence + 1, "lease_until": until}
     return move(
-        connection, row, State.REMOVING, actor=worker, at=at, worker=worker, **changes
+        connection, row, State.REMOVING, actor=worker, why=why, at=at, worker=worker, **changes
     ).fence
 
 
 def removed(connection: Connection, megabatch: str, fence: int, *, at: float) -> None:
     """Release the bytes of a megabatch whose files are gone; see `Ledger`."""
     row = lock_megabatch(connection, megabatch)
-    _check_fence(row, fence, state=State.REMOVING)
-    changes = {"reserved": 0, "lease_until": 0.0}
-    move(connection, row, State.REMOVED, actor=row.worker, at=at, **changes)
+    check_fence(row, fence, states=(State.REMOVING,))
+    row = move(connection, row, State.REMOVED, actor=row.worker, at=at, reserved=0, lease_until=0.0)
+    if readers(connection, row.plan):
+        plan_abandoned(connection, row.plan, at=at)
 
 
-def plan_again(connection: Connection, megabatch: str, *, at: float) -> int:
+def plan_again(connection: Connection, megabatch: str, *, who: str, why: str, at: float) -> int:
     """Begin the next generation of a removed megabatch; see `Ledger`."""
     row = lock_megabatch(connection, megabatch)
     if row.state is not State.REMOVED:
         raise BusyError(f"megabatch {row.id} is {row.state}; only a removed one is planned again")
-    generation = row.generation + 1
-    move(connection, row, State.PLANNED, actor="plan again", at=at, generation=generation)
-    return generation
+    _check_free(row, at=at)
+    return next_generation(connection, row, actor=who, why=why, at=at)
 
 
-def _take_over(
-    connection: Connection, row: MegabatchRow, *, worker: str, until: float, at: float
+def take_over(
+    connection: Connection,
+    row: MegabatchRow,
+    *,
+    worker: str,
+    until: float,
+    at: float,
+    why: str = "",
 ) -> int:
+    """Give a lease that has ended, or that nobody has, to a worker; gives the fence.
+
+    Raises:
+        BusyError: The lease lasts.
+    """
+    _check_free(row, at=at)
+    changes = {"fence": row.fence + 1, "lease_until": until}
+    return move(
+        connection, row, row.state, actor=worker, why=why, at=at, worker=worker, **changes
+    ).fence
+
+
+def check_fence(row: MegabatchRow, fence: int, *, states: Collection[State]) -> None:
+    """See that a lease is still the latest, and its megabatch where the lease is for.
+
+    Raises:
+        StaleFenceError: It is not.
+    """
+    if row.state not in states or row.fence != fence:
+        raise StaleFenceError(
+            f"lease {fence} on megabatch {row.id} is over: it is {row.state} under lease "
+            f"{row.fence}; stop touching its files"
+        )
+
+
+def _check_free(row: MegabatchRow, *, at: float) -> None:
     if row.lease_until > at:
         raise BusyError(
             f"megabatch {row.id} is {row.state} by {row.worker or 'another worker'}, whose lease "
             f"lasts {row.lease_until - at:.0f} s more; wait for it"
-        )
-    changes = {"fence": row.fence + 1, "lease_until": until}
-    return move(connection, row, row.state, actor=worker, at=at, worker=worker, **changes).fence
-
-
-def _check_fence(row: MegabatchRow, fence: int, *, state: State) -> None:
-    if row.state is not state or row.fence != fence:
-        raise StaleFenceError(
-            f"lease {fence} on megabatch {row.id} is over: it is {row.state} under lease "
-            f"{row.fence}; stop touching its files"
         )
 
 

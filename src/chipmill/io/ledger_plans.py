@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, exists, insert, or_, select, update
 
 from chipmill.errors import RequestError
 from chipmill.io import ledger_tables as tables
 from chipmill.io.ledger_rows import (
     HistoryRow,
     MegabatchRow,
+    PlanRow,
+    lock_state,
+    move,
     unknown_megabatch,
     unknown_plan,
 )
@@ -72,6 +75,49 @@ def history(connection: Connection, name: str) -> list[HistoryRow]:
     table = tables.history
     wanted = select(table).where(table.c.megabatch == name).order_by(table.c.version)
     return [HistoryRow(**row) for row in connection.execute(wanted).mappings()]
+
+
+def to_serve(connection: Connection, named: str) -> list[PlanRow]:
+    """Read the plans that a run reads, and a named one; see `Ledger`."""
+    table, run = tables.plan, tables.run
+    is_read = exists().where(run.c.plan == table.c.id, run.c.released.is_(None))
+    wanted = select(table.c.id, table.c.served).where(or_(is_read, table.c.id == named))
+    return [PlanRow(**row) for row in connection.execute(wanted.order_by(table.c.id)).mappings()]
+
+
+def serve(connection: Connection, plan: str, *, at: float) -> None:
+    """Record that a locked plan is given space."""
+    connection.execute(update(tables.plan).where(tables.plan.c.id == plan).values(served=at))
+
+
+def next_generation(
+    connection: Connection, row: MegabatchRow, *, actor: str, why: str, at: float
+) -> int:
+    """Plan a locked, removed megabatch again; gives the number of the generation."""
+    number = row.generation + 1
+    move(connection, row, State.PLANNED, actor=actor, why=why, at=at, generation=number)
+    return number
+
+
+def plan_abandoned(connection: Connection, plan: str, *, at: float) -> None:
+    """Plan again what was removed from a locked plan before any run had it; a run reads it now."""
+    table, change = tables.megabatch, tables.history
+    abandoned = set(
+        connection.scalars(
+            select(table.c.id).where(
+                table.c.plan == plan,
+                table.c.state == State.REMOVED,
+                change.c.megabatch == table.c.id,
+                change.c.generation == table.c.generation,
+                change.c.was == State.READY,
+                change.c.now == State.REMOVING,
+            )
+        )
+    )
+    if abandoned:
+        for row in lock_state(connection, plan, state=State.REMOVED):
+            if row.id in abandoned:
+                next_generation(connection, row, actor="plan again", why="a run reads it", at=at)
 
 
 def _renew_needs(connection: Connection, plan: str, needs: Sequence[int]) -> None:

@@ -78,6 +78,18 @@ class HistoryRow:
     at: float
     """Seconds since 1970."""
 
+    why: str
+    """What somebody gave as the reason; empty where the change says it all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRow:
+    """A plan that has a turn on fast storage."""
+
+    id: str
+    served: float
+    """When one of its megabatches was last given space, seconds since 1970; 0 before the first."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxRow:
@@ -154,6 +166,7 @@ def move(
     *,
     actor: str,
     at: float,
+    why: str = "",
     **changes: float | str,
 ) -> MegabatchRow:
     """Change a locked megabatch and write the row of history that says so.
@@ -164,6 +177,7 @@ def move(
         state: The state to come; the same state for a lease that changes hands.
         actor: Who does it.
         at: Seconds since 1970.
+        why: The reason, where one was given.
         **changes: Other columns to set.
 
     Raises:
@@ -174,7 +188,7 @@ def move(
     after = replace(row, state=state, version=row.version + 1, **changes)
     _write(connection, row, {"state": state, "version": after.version, **changes})
     entry = {"megabatch": row.id, "version": after.version, "generation": after.generation}
-    entry |= {"was": row.state, "now": state, "actor": actor, "at": at}
+    entry |= {"was": row.state, "now": state, "actor": actor, "at": at, "why": why}
     connection.execute(insert(tables.history).values(entry))
     return after
 

@@ -10,6 +10,7 @@ from chipmill.formats.webhook import MegabatchCompleted, MegabatchCompletedData
 from chipmill.io import ledger_tables as tables
 from chipmill.io.ledger_actions import note
 from chipmill.io.ledger_outbox import post
+from chipmill.io.ledger_plans import plan_abandoned
 from chipmill.io.ledger_rows import (
     MegabatchRow,
     RunRow,
@@ -53,6 +54,7 @@ def begin_run(
         same = (tables.run.c.id == run, tables.run.c.plan == plan)
         connection.execute(update(tables.run).where(*same).values(**values))
     post(connection, "stage", plan, key=f"stage-{plan}-{run}-{attempt}", at=at)
+    plan_abandoned(connection, plan, at=at)
     rows = lock_state(connection, plan, state=State.READY)
     return [move(connection, row, State.IN_USE, actor=f"run {run}", at=at).id for row in rows]
 

@@ -19,7 +19,7 @@ from sqlalchemy import (
 
 from chipmill.model.megabatch import State
 
-VERSION: Final = "0002"
+VERSION: Final = "0003"
 """The latest revision of `ledger_migrations`: a change of these tables comes with a new one."""
 VERSION_TABLE: Final = "ledger_version"
 """Where a database says which revision it has. Not Alembic's own name for it, which Prefect has."""
@@ -58,8 +58,9 @@ plan: Final = Table(
     Column("id", String(16), primary_key=True),
     Column("request", Text, nullable=False),
     Column("created", Float(53), nullable=False),
+    Column("served", Float(53), nullable=False, server_default="0"),
 )
-"""What was planned, as JSON."""
+"""What was planned, as JSON, and when one of its megabatches was last given space."""
 
 megabatch: Final = Table(
     "megabatch",
@@ -125,6 +126,7 @@ history: Final = Table(
     Column("now", _state("history_now"), nullable=False),
     Column("actor", Text, nullable=False),
     Column("at", Float(53), nullable=False),
+    Column("why", Text, nullable=False, server_default=""),
 )
 """Each change of a megabatch, in order, without a gap."""
 

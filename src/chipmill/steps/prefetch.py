@@ -1,11 +1,14 @@
-"""prefetch: what a plan wants on fast storage next, staged as far as the budget goes."""
+"""prefetch: the megabatches that are wanted next, staged fairly as far as the budget goes."""
 
 import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from chipmill.errors import BudgetError, BusyError
+from chipmill.errors import BudgetError, BusyError, ChipmillError, TransientError
 from chipmill.formats.plan import Plan
 from chipmill.io.ledger import Ledger
+from chipmill.io.ledger_rows import MegabatchRow, PlanRow
 from chipmill.io.store import Store
 from chipmill.model.manner import DEFAULT, Manner
 from chipmill.model.megabatch import State
@@ -14,7 +17,77 @@ from chipmill.steps.stage import Staged, stage_megabatch
 
 log = logging.getLogger(__name__)
 
+ALL = "all"
+"""Instead of a plan's name: only the plans that runs read."""
 _ON_FAST_STORAGE = (State.STAGING, State.READY, State.IN_USE)
+_MOST_RACES = 16
+"""How often another worker may be quicker before this one leaves the work to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wish:
+    """What one plan wants next."""
+
+    held: int
+    """How many of its megabatches are on fast storage or on their way."""
+    served: float
+    """When it was last given space."""
+    plan: str
+    row: MegabatchRow
+
+    @property
+    def turn(self) -> tuple[int, float, str]:
+        """Who comes first: the plan that has least, and of those the one served longest ago."""
+        return self.held, self.served, self.plan
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where megabatches are staged from and to, and what went wrong there."""
+
+    archive: Store
+    fast: Path
+    ledger: Ledger
+    budget: int
+    worker: str
+    manner: Manner
+    plans: dict[str, Plan] = field(default_factory=dict[str, Plan])
+    failed: dict[str, ChipmillError] = field(default_factory=dict[str, ChipmillError])
+    races: int = 0
+    over: bool = False
+    """Whether there is nothing more to do here, though not all that is wanted is staged."""
+
+    def take(self, row: MegabatchRow) -> list[Staged]:
+        """Stage one megabatch, or note why it is not staged; gives it, or nothing."""
+        try:
+            return [self._stage(row)]
+        except BudgetError as err:
+            log.info("%s waits for space, and those behind it wait too: %s", row.id, err)
+            self.over = True
+        except BusyError as err:
+            log.info("%s is not staged here: %s", row.id, err)
+            self.races += 1
+            self.over = self.races == _MOST_RACES
+        except TransientError:
+            raise  # of fast storage or of the archive: the next plan would meet it too
+        except ChipmillError as err:
+            log.warning("%s cannot be staged: %s", row.id, err)
+            self.failed[row.plan] = err
+        return []
+
+    def _stage(self, row: MegabatchRow) -> Staged:
+        if row.plan not in self.plans:
+            self.plans[row.plan] = load_plan(self.archive, row.plan)
+        return stage_megabatch(
+            self.plans[row.plan],
+            row.number,
+            archive=self.archive,
+            fast=self.fast,
+            ledger=self.ledger,
+            budget=self.budget,
+            worker=self.worker,
+            manner=self.manner,
+        )
 
 
 def register(plan: Plan, ledger: Ledger, *, budget: int) -> None:
@@ -35,7 +108,7 @@ def register(plan: Plan, ledger: Ledger, *, budget: int) -> None:
 
 
 def stage_ahead(
-    plan: str,
+    plan: str = ALL,
     *,
     archive: Store,
     fast: Path,
@@ -45,43 +118,69 @@ def stage_ahead(
     ahead: int = 1,
     manner: Manner = DEFAULT,
 ) -> list[Staged]:
-    """Stage what is wanted of a plan, as far as the budget goes."""
-    planned = load_plan(archive, plan)
-    register(planned, ledger, budget=budget)
+    """Stage what is wanted by all plans that runs read, and by `plan`, as far as the budget goes.
+
+    The plans share fast storage in turns; see `next_to_stage`. A megabatch that cannot be staged
+    does not hold up those of other plans.
+
+    Raises:
+        ChipmillError: What kept the first plan from its turn, when all others have had theirs.
+        TransientError: Fast storage is full, or the archive does not answer.
+    """
+    place = _Place(archive, fast, ledger, budget, worker, manner)
+    if plan != ALL:
+        place.plans[plan] = load_plan(archive, plan)
+        register(place.plans[plan], ledger, budget=budget)
     staged: list[Staged] = []
-    while name := next_to_stage(plan, ledger, ahead=ahead):
-        number = ledger.megabatch(name).number
-        try:
-            done = stage_megabatch(
-                planned,
-                number,
-                archive=archive,
-                fast=fast,
-                ledger=ledger,
-                budget=budget,
-                worker=worker,
-                manner=manner,
-            )
-        except (BudgetError, BusyError) as err:
-            # No room now, or another flow run was quicker: either comes back to it.
-            log.info("%s is not staged now: %s", name, err)
+    while not place.over:
+        row = next_to_stage(
+            ledger, budget=budget, ahead=ahead, named=plan, without=place.failed.keys()
+        )
+        if row is None:
             break
-        staged.append(done)
+        staged += place.take(row)
+    for err in place.failed.values():
+        raise err
     return staged
 
 
-def next_to_stage(plan: str, ledger: Ledger, *, ahead: int) -> str | None:
-    """Name the megabatch that is wanted next; None while enough are staged.
+def next_to_stage(
+    ledger: Ledger,
+    *,
+    budget: int,
+    ahead: int,
+    named: str = ALL,
+    without: Iterable[str] = (),
+) -> MegabatchRow | None:
+    """Find the megabatch whose turn it is; None while every plan has enough.
 
-    One whose worker has died comes first: its lease has ended and its bytes are reserved.
+    The turn is that of the plan that has the fewest megabatches on fast storage, and of several the
+    one that was given space longest ago. Nobody overtakes: where the next one does not fit, it
+    waits for space, and so do those behind it. So a plan of large megabatches gets its turn beside
+    plans of small ones, and each plan that has none waits for as many grants as there are such
+    plans at most. One whose worker has died comes first in its plan: its bytes are reserved.
 
     Args:
-        plan: Its name.
-        ledger: The truth about its megabatches.
-        ahead: How many are kept ready beyond the one in use.
+        ledger: The truth about all megabatches.
+        budget: Bytes of fast storage; what can never fit has no turn.
+        ahead: How many a plan keeps ready beyond the one in use.
+        named: A plan that has a turn although no run reads it yet.
+        without: Plans that have no turn.
     """
-    rows, now = ledger.megabatches(plan), ledger.now()
+    left_out = set(without)
+    plans = [plan for plan in ledger.plans_to_serve(named) if plan.id not in left_out]
+    wishes = [wish for plan in plans if (wish := _wish(plan, ledger, budget, ahead))]
+    return min(wishes, key=lambda wish: wish.turn).row if wishes else None
+
+
+def _wish(plan: PlanRow, ledger: Ledger, budget: int, ahead: int) -> _Wish | None:
+    rows, now = ledger.megabatches(plan.id), ledger.now()
     dropped = [row for row in rows if row.state is State.STAGING and row.lease_until <= now]
     held = [row for row in rows if row.state in _ON_FAST_STORAGE and row not in dropped]
     wanted = dropped or [row for row in rows if row.state is State.PLANNED]
-    return wanted[0].id if wanted and len(held) <= ahead else None
+    if not wanted or len(held) > ahead:
+        return None
+    if not dropped and wanted[0].bytes > budget:
+        log.warning("%s needs more than the whole budget and is passed over", wanted[0].id)
+        return None
+    return _Wish(held=len(held), served=plan.served, plan=plan.id, row=wanted[0])

@@ -14,9 +14,11 @@ from chipmill.formats.plan import Plan, decode_plan
 from chipmill.io.store import Store
 from chipmill.settings import StoreUrl
 from chipmill.train.batch import Batch, BatchFacts, TorchBatch
+from chipmill.train.memory import PinnedMemory, ReusedMemory
 from chipmill.train.notify import Notifier
 from chipmill.train.progress import Progress
-from chipmill.train.ready import check_share, ready_manifest
+from chipmill.train.ready import Patience, check_share
+from chipmill.train.source import FastStorage, Source
 from chipmill.train.state import WorkerPlace, read_state, state_at
 from chipmill.train.stream import Reader, stretches
 from chipmill.train.tensors import register_dataset, require_torch, torch_is_here, worker
@@ -52,7 +54,7 @@ class ChipDataset:
         archive: str | Path,
         *,
         plan: str,
-        fast: str | Path,
+        fast: str | Path | None = None,
         rank: int = 0,
         world_size: int = 1,
         notify: Notifier | None = None,
@@ -62,13 +64,14 @@ class ChipDataset:
         resize: Resize = "nearest",
         float32: bool = False,
         transform: Transform | None = None,
+        pin_memory: bool = False,
     ) -> None:
         """Open a plan.
 
         Args:
             archive: URL or path of the archive, where the plan is.
             plan: Plan id.
-            fast: Root of fast storage on this host.
+            fast: Root of fast storage on this host; None where `archive` is a static export.
             rank: This rank, from 0.
             world_size: How many ranks share each minibatch.
             notify: Reports consumed megabatches; None reports to nobody.
@@ -79,6 +82,8 @@ class ChipDataset:
             float32: Give pixels as 32-bit floats, not in the data type of the files.
             transform: Changes each batch where it is read, as arrays, in a thread or a worker
                 process of the loader; it must give the same chips.
+            pin_memory: Read pixels into pinned memory, from which a GPU copies while the processor
+                goes on. With loader workers leave it off and give it to the `DataLoader`.
 
         Raises:
             MissingError: The archive has no such plan.
@@ -86,7 +91,8 @@ class ChipDataset:
                 and torch is not installed.
             StoreError: The archive cannot be read.
         """
-        summary = _read_plan(archive, plan)
+        source = _open_source(archive, plan, fast)
+        summary = source.plan
         check_share(summary, rank=rank, world_size=world_size)
         if notify is not None and (notify.rank, notify.world_size) != (rank, world_size):
             raise RequestError(
@@ -102,12 +108,12 @@ class ChipDataset:
         self._progress = Progress(plan=summary, notify=notify)
         self._worker: WorkerPlace | None = None
         self._reader = Reader(
-            plan=summary,
-            fast=Path(fast),
+            source=source,
             rank=rank,
             world_size=world_size,
-            wait_seconds=wait_seconds,
+            patience=Patience(seconds=wait_seconds),
             view=View(bands=tuple(bands), resize=resize, float32=float32, transform=transform),
+            memory=PinnedMemory() if pin_memory else ReusedMemory(),
         )
 
     @property
@@ -135,6 +141,7 @@ class ChipDataset:
                 # Reached only when the next batch is asked for: a loop that breaks or fails has
                 # not consumed this one.
                 progress.consume(batch)
+                del batch  # its memory is for the next
             progress.move(stretch.after)
 
     def _for_loader(self, number: int, workers: int) -> Iterator[Batch | TorchBatch]:
@@ -202,7 +209,8 @@ class ChipDataset:
         number = self._progress.position.megabatch + 1
         if number >= len(self.plan.megabatches):
             return None
-        return ready_manifest(self._reader.fast, self.plan, number)
+        folder = self._reader.source.ready(number)
+        return None if folder is None else folder.manifest
 
     def state_dict(self) -> dict[str, object]:
         """Say where this rank stands, by consumed batches; plain text and numbers."""
@@ -273,6 +281,13 @@ class ChipDataset:
         silent = replace(self._progress, notify=None)
         silent.position, silent.manifest = self._progress.position, self._progress.manifest
         return {**self.__dict__, "_progress": silent}
+
+
+def _open_source(archive: str | Path, plan: str, fast: str | Path | None) -> Source:
+    """Find where the megabatches are."""
+    if fast is None:
+        raise RequestError("say where fast storage is: fast=…")
+    return FastStorage(Path(fast), _read_plan(archive, plan))
 
 
 def _read_plan(archive: str | Path, plan: str) -> Plan:

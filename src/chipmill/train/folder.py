@@ -4,6 +4,7 @@ import hashlib
 import resource
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -58,6 +59,8 @@ class MegabatchFolder:
     manifest: Manifest
     keep_open: int = field(default_factory=_file_limit)
     """Packs that stay open at the same time; the one used longest ago is closed first."""
+    opener: Callable[[ManifestPack], Pack] | None = None
+    """Opens a pack that is no file in `path`."""
     _open: "OrderedDict[int, Pack]" = field(init=False, default_factory=OrderedDict[int, Pack])
     _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
 
@@ -99,17 +102,23 @@ class MegabatchFolder:
         Raises:
             PackError: The file is damaged, or another than the manifest says.
         """
-        with self._lock:
-            found = self._open.get(index)
-            if found is not None:
-                self._open.move_to_end(index)
-                return found
+        found = self.open_pack(index)
+        if found is not None:
+            return found
         opened = self._checked(self.manifest.packs[index])
         with self._lock:
             self._open[index] = opened
             while len(self._open) > self.keep_open:
                 self._open.popitem(last=False)
         return opened
+
+    def open_pack(self, index: int) -> Pack | None:
+        """Give a pack if it is open."""
+        with self._lock:
+            found = self._open.get(index)
+            if found is not None:
+                self._open.move_to_end(index)
+            return found
 
     def pixels(self, index: int, chips: NDArray[np.integer]) -> NDArray[np.uint8]:
         """Copy the pixels of some chips of a pack as records, shape (chips, bytes).
@@ -124,7 +133,7 @@ class MegabatchFolder:
         pack = self.pack(index)
         records = np.empty((len(chips), pack.header.chip_bytes), np.uint8)
         for chip, record in zip(chips.tolist(), records, strict=True):
-            pack.read(chip, record)
+            pack.read(chip, [record])
         return records
 
     def verify(self) -> None:
@@ -150,7 +159,10 @@ class MegabatchFolder:
 
     def _checked(self, entry: ManifestPack) -> Pack:
         """Open a pack and hold it against what the manifest says of it."""
-        pack = Pack.open(self.path / entry.file, size=entry.size)
+        if self.opener is None:
+            pack = Pack.open(self.path / entry.file, size=entry.size)
+        else:
+            pack = self.opener(entry)
         header, manifest = pack.header, self.manifest
         found = (header.collection, header.scene, len(pack), header.chip_size)
         expected = (entry.collection, entry.scene, entry.chips, manifest.chip_size)

@@ -1,16 +1,22 @@
 """Gathering: chips from their packs into one array, each copied once."""
 
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chipmill.formats.pack import PackBand, band_view
 from chipmill.train.batch import Batch, Position
 from chipmill.train.folder import MegabatchFolder
-from chipmill.train.packs import FACTS, About
-from chipmill.train.resize import to_finest
-from chipmill.train.view import Resize, View
+from chipmill.train.memory import Memory
+from chipmill.train.packs import FACTS, Pack
+from chipmill.train.route import Route, find_route
+from chipmill.train.view import View
+
+IN_FLIGHT = 16
+"""Chips that are read at the same time, where they are not in memory, to keep a disk busy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,75 +32,89 @@ class Job:
     stalled: float
 
 
-def gather(folder: MegabatchFolder, job: Job, view: View) -> Batch:
-    """Read the chips of a share.
+class Gatherer:
+    """Reads shares of minibatches; safe for several threads."""
 
-    Bands of one data type keep it, others are promoted to one that holds all of them.
+    def __init__(self, view: View, memory: Memory) -> None:
+        """Read chips as `view` says, into arrays of `memory`."""
+        self._view = view
+        self._memory = memory
+        self._readers = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="chipmill-read")
+        self._scratch = threading.local()
 
-    Raises:
-        PackError: A pack is damaged; the message names the file or the chip.
-        RequestError: A band that is asked for is not there.
-    """
-    manifest = folder.manifest
-    group = manifest.groups[manifest.packs[int(job.scene[0])].group]
-    chosen = view.chosen(group.bands, where=group.collection)
-    bands, first, stop = _span([group.bands[number] for number in chosen])
-    size = manifest.chip_size
-    pixels = np.empty((len(job.scene), len(bands), size, size), view.dtype(bands))
-    record = np.empty(stop - first, np.uint8)
-    alike = _alike(bands, size=size, dtype=pixels.dtype)
-    known: list[About] = []
-    for index, chip, out in zip(job.scene.tolist(), job.chip.tolist(), pixels, strict=True):
-        pack = folder.pack(index)
-        pack.read(chip, out.reshape(-1).view(np.uint8) if alike else record, start=first)
-        if not alike:
-            _spread(record, bands, out=out, resize=view.resize)
-        known.append(pack.about(chip))
-    facts = np.stack([chip.facts[:, chosen] for chip in known], axis=1)  # (facts, chips, bands)
-    batch = Batch(
-        chip_ids=tuple(chip.chip_id for chip in known),
-        bands=tuple(band.name for band in bands),
-        collection=group.collection,
-        plan=manifest.plan,
-        position=job.position,
-        after=job.after,
-        manifest=folder.digest,
-        decibels=group.normalization.decibels,
-        stalled=job.stalled,
-        pixels=pixels,
-        **dict(zip(FACTS, facts, strict=True)),
-        latlon=np.array([chip.latlon for chip in known]),
-        time=np.array([chip.time for chip in known], "datetime64[us]"),
-        cloud_fraction=np.array([chip.cloud_fraction for chip in known], np.float32),
-    )
-    return batch if view.transform is None else view.transform(batch)
+    def close(self) -> None:
+        """Begin no other read."""
+        self._readers.shutdown(wait=False, cancel_futures=True)
 
+    def gather(self, folder: MegabatchFolder, job: Job) -> Batch:
+        """Read the chips of a share.
 
-def _span(bands: list[PackBand]) -> tuple[tuple[PackBand, ...], int, int]:
-    """Find the bytes of a chip that hold some bands, and the places of the bands in them."""
-    first = min(band.start for band in bands)
-    stop = max(band.start + band.size for band in bands)
-    moved = tuple(band.model_copy(update={"start": band.start - first}) for band in bands)
-    return moved, first, stop
+        Bands of one data type keep it, others are promoted to one that holds all of them.
 
+        Raises:
+            PackError: A pack is damaged; the message names the file or the chip.
+            RequestError: A band that is asked for is not there.
+        """
+        manifest, view = folder.manifest, self._view
+        group = manifest.groups[manifest.packs[int(job.scene[0])].group]
+        chosen = view.chosen(group.bands, where=group.collection)
+        bands = tuple(group.bands[number] for number in chosen)
+        size, dtype = manifest.chip_size, view.dtype(bands)
+        pixels = self._memory.empty((len(job.scene), len(bands), size, size), dtype)
+        self._fill(
+            folder, job, pixels, find_route(bands, size=size, dtype=dtype, resize=view.resize)
+        )
+        chips = job.chip.tolist()
+        about = [
+            folder.pack(index).about(chip)
+            for index, chip in zip(job.scene.tolist(), chips, strict=True)
+        ]
+        facts = np.stack([chip.facts[:, chosen] for chip in about], axis=1)  # (facts, chips, bands)
+        batch = Batch(
+            chip_ids=tuple(chip.chip_id for chip in about),
+            bands=tuple(band.name for band in bands),
+            collection=group.collection,
+            plan=manifest.plan,
+            position=job.position,
+            after=job.after,
+            manifest=folder.digest,
+            decibels=group.normalization.decibels,
+            stalled=job.stalled,
+            pixels=pixels,
+            **dict(zip(FACTS, facts, strict=True)),
+            latlon=np.array([chip.latlon for chip in about]),
+            time=np.array([chip.time for chip in about], "datetime64[us]"),
+            cloud_fraction=np.array([chip.cloud_fraction for chip in about], np.float32),
+        )
+        return batch if view.transform is None else view.transform(batch)
 
-def _spread(
-    record: NDArray[np.uint8],
-    bands: tuple[PackBand, ...],
-    *,
-    out: NDArray[np.generic],
-    resize: Resize,
-) -> None:
-    """Fill `out`, shape (bands, y, x), from the bytes of one chip."""
-    for number, band in enumerate(bands):
-        values = band_view(record[np.newaxis], band)[0]
-        out[number] = to_finest(values, size=out.shape[-1], resize=resize)
+    def _fill(self, folder: MegabatchFolder, job: Job, pixels: NDArray[Any], route: Route) -> None:
+        """Copy what is in memory here, and have the rest read by many at the same time."""
+        slow: list[Future[None]] = []
+        for index, chip, out in zip(job.scene.tolist(), job.chip.tolist(), pixels, strict=True):
+            pack = folder.open_pack(index)
+            if pack is None or not self._place(pack, chip, out, route, wait=False):
+                slow.append(self._readers.submit(self._fetch, folder, index, chip, out, route))
+        for one in slow:
+            one.result()
 
+    def _fetch(
+        self, folder: MegabatchFolder, index: int, chip: int, out: NDArray[Any], route: Route
+    ) -> None:
+        """Copy one chip, however long the disk takes."""
+        self._place(folder.pack(index), chip, out, route, wait=True)
 
-def _alike(bands: tuple[PackBand, ...], *, size: int, dtype: np.dtype[np.generic]) -> bool:
-    """Say whether a chip's bytes in the pack are just the bytes of the array."""
-    step = size * size * dtype.itemsize
-    return all(
-        band.shape == (size, size) and band.dtype == dtype.name and band.start == step * number
-        for number, band in enumerate(bands)
-    )
+    def _place(self, pack: Pack, chip: int, out: NDArray[Any], route: Route, *, wait: bool) -> bool:
+        """Copy one chip into its place of the array; say whether that could be done."""
+        scratch = self._scratch_bytes(route.scratch)
+        done = pack.read(chip, route.parts(scratch, out), start=route.start, wait=wait)
+        if done:
+            route.spread(scratch, out)
+        return done
+
+    def _scratch_bytes(self, size: int) -> NDArray[np.uint8]:
+        """Give this thread's own memory for bytes on their way."""
+        found: NDArray[np.uint8] | None = getattr(self._scratch, "bytes", None)
+        if found is None or len(found) < size:
+            found = self._scratch.bytes = np.empty(size, np.uint8)
+        return found[:size]

@@ -4,6 +4,7 @@ Arrow's memory map finds the pixels; `pread` fetches them. A page fault on a fil
 has cut short ends the process with SIGBUS; a short read is an error that names the chip.
 """
 
+import errno
 import os
 import weakref
 from dataclasses import dataclass
@@ -29,6 +30,10 @@ from chipmill.formats.pack import (
 FACTS = ("wavelength", "fwhm", "gsd", "mean", "std", "scale", "offset")
 """What a pack's header says of each band, in the order of `Pack.facts`."""
 
+_AT_HAND = getattr(os, "RWF_NOWAIT", 0)
+"""Reads what is in memory and does not wait for a disk, where the system can."""
+_NOT_AT_HAND = {errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL}
+
 
 class About(NamedTuple):
     """What is known of one chip besides its pixels."""
@@ -50,11 +55,26 @@ class _Columns(Protocol):
         ...
 
 
-class _Source(Protocol):
-    """Where the pixels of a pack's chips come from."""
+class Pixels(Protocol):
+    """Where the pixels of a pack's chips come from; safe for several threads."""
 
-    def read(self, chip: int, out: NDArray[np.uint8], *, start: int) -> None:
-        """Fill `out`, shape (bytes,), with one chip's bytes from `start` on."""
+    def read(self, chip: int, parts: list[NDArray[np.uint8]], *, start: int, wait: bool) -> bool:
+        """Fill `parts`, one after the other, with one chip's bytes from `start` on.
+
+        Args:
+            chip: Row number in the file.
+            parts: Contiguous, each of shape (bytes,), and of whole bands.
+            start: First byte of the chip that is wanted.
+            wait: Whether a disk or a decoder may take its time; without it, what is not at hand
+                is asked for again in another thread, beside others.
+
+        Returns:
+            Whether the parts are filled; always with `wait`.
+
+        Raises:
+            OSError: The file cannot be read.
+            EOFError: It ends too early.
+        """
         ...
 
 
@@ -73,7 +93,7 @@ class Pack:
     """FACTS of each band, shape (facts, bands); NaN where unknown."""
     time: np.datetime64
     """Acquisition in UTC, microseconds."""
-    source: _Source
+    source: Pixels
 
     @classmethod
     def open(cls, path: Path, *, size: int) -> Self:
@@ -136,13 +156,24 @@ class Pack:
             time=self.time,
         )
 
-    def read(self, chip: int, out: NDArray[np.uint8], *, start: int = 0) -> None:
+    def read(
+        self,
+        chip: int,
+        parts: list[NDArray[np.uint8]],
+        *,
+        start: int = 0,
+        wait: bool = True,
+    ) -> bool:
         """Copy the pixels of one chip, or a part of them.
 
         Args:
             chip: Index of the chip: its row number in the file.
-            out: Where the bytes go, contiguous; shape (header.chip_bytes,) for all of them.
+            parts: Where the bytes go, one part after the other, each contiguous and of whole bands.
             start: The first byte of the chip that is copied.
+            wait: Whether to wait for a disk or a decoder.
+
+        Returns:
+            Whether they were copied; always with `wait`.
 
         Raises:
             PackError: There is no such chip, or its bytes cannot be read.
@@ -150,7 +181,7 @@ class Pack:
         if not 0 <= chip < len(self):
             raise PackError(f"{self.path} has {len(self)} chips, there is none at index {chip}")
         try:
-            self.source.read(chip, out, start=start)
+            return self.source.read(chip, parts, start=start, wait=wait)
         except (OSError, EOFError, pa.ArrowException) as err:
             raise PackError(
                 f"chip {self.chip_ids[chip]} cannot be read from {self.path} ({err}); "
@@ -191,15 +222,46 @@ class _Plain:
         self._starts = starts  # first byte of each chip in the file
         self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         weakref.finalize(self, os.close, self._file)
+        if hasattr(os, "posix_fadvise"):
+            # Chips are read whole, here and there: each at once, and nothing behind it.
+            os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_RANDOM)
 
-    def read(self, chip: int, out: NDArray[np.uint8], *, start: int) -> None:
-        left = out.data
+    def read(self, chip: int, parts: list[NDArray[np.uint8]], *, start: int, wait: bool) -> bool:
         at = int(self._starts[chip]) + start
-        while left:
-            got = os.preadv(self._file, [left], at)
-            if not got:
-                raise EOFError(f"the file ends {len(left)} bytes too early")
-            left, at = left[got:], at + got
+        if not wait:
+            return self._is_at_hand(parts, at)
+        wanted = sum(map(len, parts))
+        got = os.preadv(self._file, _buffers(parts), at)
+        if got < wanted:
+            self._read_on(parts, at, got=got)
+        return True
+
+    def _is_at_hand(self, parts: list[NDArray[np.uint8]], at: int) -> bool:
+        """Read what is in memory; say whether that was all."""
+        if not _AT_HAND:
+            return False
+        try:
+            return os.preadv(self._file, _buffers(parts), at, _AT_HAND) == sum(map(len, parts))
+        except OSError as err:
+            if err.errno in _NOT_AT_HAND:
+                return False
+            raise
+
+    def _read_on(self, parts: list[NDArray[np.uint8]], at: int, *, got: int) -> None:
+        """Go on after a read that was interrupted."""
+        for part in parts:
+            left = part.data[got:]
+            got, at = max(0, got - len(part)), at + len(part) - len(left)
+            while left:
+                more = os.preadv(self._file, [left], at)
+                if not more:
+                    raise EOFError(f"the file ends {len(left)} bytes too early")
+                left, at = left[more:], at + more
+
+
+def _buffers(parts: list[NDArray[np.uint8]]) -> list[memoryview]:
+    """Give arrays the type that the checker knows as writable memory."""
+    return cast("list[memoryview]", parts)
 
 
 class _Compressed:
@@ -210,13 +272,18 @@ class _Compressed:
         self._bands = header.bands if header.encoding == "byte_stream_split" else ()
         self._reader = ipc.open_file(pa.memory_map(str(path)))
 
-    def read(self, chip: int, out: NDArray[np.uint8], *, start: int) -> None:
+    def read(self, chip: int, parts: list[NDArray[np.uint8]], *, start: int, wait: bool) -> bool:
+        if not wait:
+            return False
         number = int(np.searchsorted(self._firsts, chip, side="right")) - 1
         row = _pixels(self._reader, number)[chip - int(self._firsts[number])]
-        if self._bands:
-            join_bytes(row, self._bands, out, start=start)
-        else:
-            out[:] = row[start : start + len(out)]
+        for part in parts:  # of whole bands, each
+            if self._bands:
+                join_bytes(row, self._bands, part, start=start)
+            else:
+                part[:] = row[start : start + len(part)]
+            start += len(part)
+        return True
 
 
 def _source(
@@ -226,7 +293,7 @@ def _source(
     *,
     whole: pa.Buffer,
     rows: _Rows,
-) -> _Source:
+) -> Pixels:
     """Find where each chip's pixels lie in the file; compressed ones lie nowhere as they are."""
     if header.encoding != "plain":
         return _Compressed(path, header, rows.firsts)

@@ -1,15 +1,15 @@
-"""Waiting for a megabatch that is still being staged, and opening it if it is the right one."""
+"""Waiting for a megabatch that is still being staged: with a deadline, and no rank alone."""
 
 import logging
 import time
-from pathlib import Path
+from dataclasses import dataclass
 
 from chipmill.errors import PackError, RequestError, TransientError
-from chipmill.formats.layout import MANIFEST, megabatch_folder
-from chipmill.formats.manifest import Manifest
 from chipmill.formats.plan import Plan
 from chipmill.model.order import ORDER_VERSION
-from chipmill.train.folder import MegabatchFolder, read_manifest
+from chipmill.train.agree import Agreement, Word, alone
+from chipmill.train.folder import MegabatchFolder
+from chipmill.train.source import Source
 
 FIRST_POLL = 0.2
 LONGEST_POLL = 5.0
@@ -19,60 +19,103 @@ LOG_EVERY = 60.0
 _log = logging.getLogger(__name__)
 
 
-def ready_manifest(fast: Path, plan: Plan, number: int) -> Manifest | None:
-    """Read the manifest of a megabatch of a plan; None while it is not ready.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long to wait, and how often to say so."""
 
-    Raises:
-        PackError: The manifest is damaged, or of another plan or order.
-        TransientError: Fast storage does not answer.
-    """
-    folder = fast / megabatch_folder(plan.plan, number)
-    manifest = read_manifest(folder)
-    if manifest is not None:
-        _check(manifest, plan, number, where=folder / MANIFEST)
-    return manifest
+    seconds: float
+    log_every: float = LOG_EVERY
+    """Seconds between two lines of the log."""
+    quiet: bool = False
+    """Leave the log to another process."""
 
 
 def wait_for_megabatch(
-    fast: Path, plan: Plan, number: int, *, seconds: float, quiet: bool = False
+    source: Source,
+    number: int,
+    *,
+    patience: Patience,
+    rank: int = 0,
+    agree: Agreement = alone,
 ) -> tuple[MegabatchFolder, float]:
-    """Open a megabatch as soon as it is ready.
+    """Open a megabatch as soon as it is ready for all ranks.
 
     Says so in the log at once when it is not, and then once a minute.
 
     Args:
-        fast: Root of fast storage.
-        plan: The plan.
+        source: Where the megabatches are.
         number: Number of the megabatch.
-        seconds: How long to wait.
-        quiet: Leave the log to another process.
+        patience: How long to wait; rank 0's clock counts for all.
+        rank: This rank.
+        agree: Asks the other ranks, once before each pause and at the end.
 
     Returns:
         The megabatch, and the seconds spent waiting.
 
     Raises:
         PackError: The manifest is damaged, or of another plan or order.
-        TransientError: It was not ready in time.
+        TransientError: It was not ready in time, or cannot be read by another rank.
     """
-    folder = fast / megabatch_folder(plan.plan, number)
     start = time.monotonic()
-    pause, next_line = FIRST_POLL, 0.0
-    while (manifest := ready_manifest(fast, plan, number)) is None:
+    pause, next_line, over = FIRST_POLL, 0.0, False
+    decides = agree is alone or not rank
+    while True:
+        folder, failure = _look(source, number)
         waited = time.monotonic() - start
-        if waited >= seconds:
-            raise TransientError(
-                f"megabatch {number} of plan {plan.plan} was not ready after {waited:.0f} s: there "
-                f"is no {MANIFEST} in {folder}; look at the stage flow, at the room on fast "
-                "storage, whether this path is where it stages, and whether the training loop "
-                "calls done(batch), without which nothing makes room"
-            )
-        if waited >= next_line and not quiet:
-            _log.warning("waiting for %s (%.0f s of %.0f s)", folder / MANIFEST, waited, seconds)
-            next_line += LOG_EVERY
-        time.sleep(min(pause, seconds - waited))
+        late = decides and waited >= patience.seconds
+        word = agree(_word(folder, failure, over=over or (late and folder is None)))
+        if failure is not None:
+            raise failure
+        if word is Word.READY and folder is not None:
+            return folder, waited if pause > FIRST_POLL else 0.0
+        if word < Word.WAITING:
+            raise TransientError(_sentence(source, number, word, here=folder, waited=waited))
+        if waited >= next_line and not patience.quiet:
+            whose = source.where(number) if folder is None else f"other ranks, megabatch {number}"
+            _log.warning("waiting for %s (%.0f s of %.0f s)", whose, waited, patience.seconds)
+            next_line += patience.log_every
+        over = late  # ready here, but not for others: they get the round that follows
+        time.sleep(min(pause, max(patience.seconds - waited, 0.01)))
         pause = min(pause * 1.5, LONGEST_POLL)
-    waited = time.monotonic() - start if pause > FIRST_POLL else 0.0
-    return MegabatchFolder(folder, manifest), waited
+
+
+def _look(
+    source: Source, number: int
+) -> tuple[MegabatchFolder | None, PackError | TransientError | None]:
+    """Open a megabatch if it is ready; a failure is first told to the other ranks."""
+    try:
+        return source.ready(number), None
+    except (PackError, TransientError) as err:
+        return None, err
+
+
+def _word(folder: MegabatchFolder | None, failure: Exception | None, *, over: bool) -> Word:
+    """Say what there is to say to the other ranks."""
+    if failure is not None:
+        return Word.FAILED
+    if over:
+        return Word.GAVE_UP
+    return Word.WAITING if folder is None else Word.READY
+
+
+def _sentence(
+    source: Source, number: int, word: Word, *, here: MegabatchFolder | None, waited: float
+) -> str:
+    """Say why waiting has ended."""
+    plan, where = source.plan.plan, source.where(number)
+    if word is Word.FAILED:
+        return f"megabatch {number} of plan {plan} cannot be read by another rank; see its error"
+    if here is not None:
+        return (
+            f"megabatch {number} of plan {plan} is ready here ({where}) and was not for another "
+            f"rank after {waited:.0f} s; look at fast storage of the other hosts"
+        )
+    return (
+        f"megabatch {number} of plan {plan} was not ready after {waited:.0f} s: there is no "
+        f"{where}; look at the stage flow, at the room on fast storage, whether this path is where "
+        "it stages, and whether the training loop calls done(batch), without which nothing makes "
+        "room"
+    )
 
 
 def check_share(plan: Plan, *, rank: int, world_size: int) -> None:
@@ -100,24 +143,3 @@ def check_share(plan: Plan, *, rank: int, world_size: int) -> None:
             f"plan {plan.plan} counts on order {plan.order_version} and this version of chipmill "
             f"makes order {ORDER_VERSION}; plan again, or use the version that planned"
         )
-
-
-def _check(manifest: Manifest, plan: Plan, number: int, *, where: Path) -> None:
-    """Hold a manifest against its plan: each of these decides the order of the chips."""
-    for name, found, expected in (
-        ("plan", manifest.plan, plan.plan),
-        ("megabatch", manifest.megabatch, number),
-        ("order version", manifest.order_version, plan.order_version),
-        ("snapshot", manifest.snapshot, plan.snapshot),
-        ("seed", manifest.seed, plan.seed),
-        ("epoch", manifest.epoch, plan.epoch),
-        ("minibatch", manifest.minibatch, plan.minibatch),
-        ("leftover", manifest.leftover, plan.leftover),
-        ("mixed", manifest.mixed, plan.mixed),
-        ("chip size", manifest.chip_size, plan.chip_size),
-    ):
-        if found != expected:
-            raise PackError(
-                f"{where} has the {name} {found!r} where the plan says {expected!r}; "
-                "stage the megabatch again"
-            )

@@ -5,14 +5,16 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 
 from chipmill.errors import PackError
 from chipmill.formats.plan import Plan
+from chipmill.train.agree import Agreement, alone
 from chipmill.train.batch import Batch, Position
 from chipmill.train.folder import MegabatchFolder
-from chipmill.train.gather import Job, gather
-from chipmill.train.ready import wait_for_megabatch
+from chipmill.train.gather import Gatherer, Job
+from chipmill.train.memory import Memory
+from chipmill.train.ready import Patience, wait_for_megabatch
+from chipmill.train.source import Source
 from chipmill.train.view import View
 
 AHEAD = 2
@@ -23,12 +25,17 @@ AHEAD = 2
 class Reader:
     """Who reads which plan from where."""
 
-    plan: Plan
-    fast: Path
+    source: Source
     rank: int
     world_size: int
-    wait_seconds: float
+    patience: Patience
     view: View
+    memory: Memory
+
+    @property
+    def plan(self) -> Plan:
+        """The plan's summary."""
+        return self.source.plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +48,12 @@ class Stretch:
 
 
 def stretches(
-    reader: Reader, first: Position, *, manifest: str | None, worker: tuple[int, int] | None
+    reader: Reader,
+    first: Position,
+    *,
+    manifest: str | None,
+    worker: tuple[int, int] | None,
+    agree: Agreement = alone,
 ) -> Iterator[Stretch]:
     """Open one megabatch after the other, each when the one before is consumed.
 
@@ -54,6 +66,7 @@ def stretches(
         first: Where to begin.
         manifest: Digest that the manifest at `first` must have; None where any will do.
         worker: This process among the loader's workers; None outside of them.
+        agree: Asks the other ranks before each megabatch.
 
     Raises:
         PackError: A megabatch is damaged, or `first` counts in another manifest.
@@ -61,9 +74,10 @@ def stretches(
     """
     number, workers = worker or (0, 1)
     turn = 0
+    patience = replace(reader.patience, quiet=reader.patience.quiet or number > 0)
     for megabatch in range(first.megabatch, len(reader.plan.megabatches)):
         folder, stalled = wait_for_megabatch(
-            reader.fast, reader.plan, megabatch, seconds=reader.wait_seconds, quiet=number > 0
+            reader.source, megabatch, patience=patience, rank=reader.rank, agree=agree
         )
         start = first.minibatch if megabatch == first.megabatch else 0
         if start and manifest not in (None, folder.digest):
@@ -79,7 +93,7 @@ def stretches(
             mine[0] = replace(mine[0], stalled=stalled)
         # Workers are ahead of the training step by themselves.
         ahead = 0 if worker else AHEAD
-        yield Stretch(batches=_gathered(folder, mine, reader.view, ahead=ahead), after=after)
+        yield Stretch(batches=_gathered(folder, mine, reader, ahead=ahead), after=after)
 
 
 def _jobs(reader: Reader, folder: MegabatchFolder, *, start: int, after: Position) -> list[Job]:
@@ -99,20 +113,23 @@ def _jobs(reader: Reader, folder: MegabatchFolder, *, start: int, after: Positio
 
 
 def _gathered(
-    folder: MegabatchFolder, jobs: list[Job], view: View, *, ahead: int
+    folder: MegabatchFolder, jobs: list[Job], reader: Reader, *, ahead: int
 ) -> Iterator[Batch]:
     """Gather one job after the other, `ahead` of them while the one before is consumed."""
-    if not ahead:
-        yield from (gather(folder, job, view) for job in jobs)
-        return
-    pool = ThreadPoolExecutor(ahead, thread_name_prefix="chipmill-gather")
+    gatherer = Gatherer(reader.view, reader.memory)
+    pool = ThreadPoolExecutor(max(ahead, 1), thread_name_prefix="chipmill-gather")
     try:
-        pending = deque(pool.submit(gather, folder, job, view) for job in jobs[:ahead])
+        if not ahead:
+            yield from (gatherer.gather(folder, job) for job in jobs)
+            return
+        pending = deque(pool.submit(gatherer.gather, folder, job) for job in jobs[:ahead])
         left = iter(jobs[ahead:])
         while pending:
             batch = pending.popleft().result()
-            pending.extend(pool.submit(gather, folder, job, view) for job in islice(left, 1))
+            pending.extend(pool.submit(gatherer.gather, folder, job) for job in islice(left, 1))
             yield batch
+            del batch  # its memory is for the next
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+        gatherer.close()
         folder.close()

@@ -56,3 +56,14 @@ def tensor(array: NDArray[np.generic]) -> Tensor:
     """
     require_torch()
     return import_module("torch").from_numpy(array)
+
+
+def pinned_array(size: int) -> NDArray[np.uint8]:
+    """Give `size` bytes of pinned memory.
+
+    Raises:
+        RequestError: torch is not installed.
+    """
+    require_torch()
+    torch = import_module("torch")
+    return torch.empty(size, dtype=torch.uint8, pin_memory=True).numpy()

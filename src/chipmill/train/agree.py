@@ -1,0 +1,57 @@
+"""Ranks agree whether to go on: one that goes on alone waits in a collective for ever."""
+
+import sys
+from collections.abc import Callable
+from enum import IntEnum
+from importlib import import_module
+
+
+class Word(IntEnum):
+    """What a rank says of the next megabatch; the least of all ranks' words counts."""
+
+    FAILED = 0
+    """It cannot be read here."""
+    GAVE_UP = 1
+    """The deadline is over; only rank 0 says so, by its clock."""
+    WAITING = 2
+    READY = 3
+
+
+Agreement = Callable[[Word], Word]
+"""Gives the least of what all ranks say; each calls it, and waits in it for the others."""
+
+
+def alone(word: Word) -> Word:
+    """Ask nobody."""
+    return word
+
+
+class TorchAgreement:
+    """Asks all ranks of `torch.distributed`, by a gloo group that training does not use."""
+
+    def __init__(self) -> None:
+        """Begin without a group: making one is a collective of its own."""
+        self._group: object = None
+
+    def __call__(self, word: Word) -> Word:
+        """Give the least word."""
+        torch, distributed = import_module("torch"), import_module("torch.distributed")
+        if self._group is None:
+            self._group = distributed.new_group(backend="gloo")
+        said = torch.tensor(int(word))
+        distributed.all_reduce(said, op=distributed.ReduceOp.MIN, group=self._group)
+        return Word(int(said))
+
+    def __getstate__(self) -> dict[str, object]:
+        """Go to a worker process, which asks nobody, without the group."""
+        return {"_group": None}
+
+
+def default_agreement(*, rank: int, world_size: int) -> Agreement:
+    """Ask the ranks of `torch.distributed`, if it is up and they are the ranks of the dataset."""
+    distributed = sys.modules.get("torch.distributed")
+    if world_size > 1 and distributed is not None:
+        up = distributed.is_available() and distributed.is_initialized()
+        if up and (distributed.get_rank(), distributed.get_world_size()) == (rank, world_size):
+            return TorchAgreement()
+    return alone

@@ -265,6 +265,8 @@ def test_stats_count_what_is_consumed_once(staged: Path) -> None:
     planned = [dataset.minibatches_of(number) for number in range(3)]
     stats = dataset.stats()
     seconds = stats.pop("seconds")
+    assert 0 <= stats.pop("wait_seconds") <= seconds
+    assert 0 <= stats.pop("wait_fraction") <= 1
     assert seconds > 0
     chips_read = 4 * sum(planned)
     assert 0 < stats.pop("chips_per_second") <= 1.001 * chips_read / seconds

@@ -2,12 +2,13 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chipmill.train.tensors import Tensor, tensor
+from chipmill.train.shared import Lent, lend
+from chipmill.train.tensors import Tensor, array_of, is_tensor, tensor
 
 
 class Position(NamedTuple):
@@ -47,6 +48,18 @@ class BatchFacts(ABC):
     def nbytes(self) -> int:
         """Bytes of the pixels."""
 
+    @abstractmethod
+    def _lent(self) -> Lent | None:
+        """Hand on the pixels, if they lie in memory that a loader's worker shares."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Go from a loader's worker to the training process without a copy of the pixels."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        if (lent := self._lent()) is not None:
+            values = {name: _as_array(value) for name, value in values.items() if name != "pixels"}
+            values["pixels"] = lent
+        return _rebuilt, (type(self), values)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Batch(BatchFacts):
@@ -79,6 +92,9 @@ class Batch(BatchFacts):
     def nbytes(self) -> int:
         """Bytes of the pixels."""
         return self.pixels.nbytes
+
+    def _lent(self) -> Lent | None:
+        return lend(self.pixels)
 
     def to_torch(self) -> "TorchBatch":
         """View the arrays as tensors, without a copy; `time` becomes microseconds since 1970.
@@ -113,6 +129,10 @@ class TorchBatch(BatchFacts):
         """Bytes of the pixels."""
         return int(self.pixels.nbytes)
 
+    def _lent(self) -> Lent | None:
+        array = array_of(self.pixels)
+        return None if array is None else lend(array)
+
     def to(self, device: object, *, non_blocking: bool = False) -> Self:
         """Move all tensors to a device."""
         return replace(
@@ -126,6 +146,21 @@ class TorchBatch(BatchFacts):
     def pin_memory(self) -> Self:
         """Copy all tensors to pinned memory; a DataLoader with `pin_memory=True` calls this."""
         return replace(self, **{name: getattr(self, name).pin_memory() for name in _array_names()})
+
+
+def _as_array(value: object) -> object:
+    """Give a tensor as an array: a small one is sooner copied than shared."""
+    return array_of(value) if is_tensor(value) else value
+
+
+def _rebuilt(kind: type[BatchFacts], values: dict[str, Any]) -> BatchFacts:
+    """Put a batch together that another process has sent."""
+    pixels = values["pixels"]
+    if isinstance(pixels, Lent):
+        values["pixels"] = pixels.array()
+        if kind is TorchBatch:
+            values |= {name: tensor(values[name]) for name in _array_names()}
+    return kind(**values)
 
 
 def _array_names() -> list[str]:

@@ -1,7 +1,9 @@
 """The dataset that a training loop iterates over: a rank's batches of a plan, in its order."""
 
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +15,13 @@ from chipmill.formats.manifest import Manifest
 from chipmill.formats.plan import Plan, decode_plan
 from chipmill.io.store import Store
 from chipmill.settings import StoreUrl
+from chipmill.train.agree import Agreement, alone, default_agreement
 from chipmill.train.batch import Batch, BatchFacts, TorchBatch
 from chipmill.train.memory import PinnedMemory, ReusedMemory
 from chipmill.train.notify import Notifier
 from chipmill.train.progress import Progress
-from chipmill.train.ready import Patience, check_share
+from chipmill.train.ready import Patience, check_share, wait_for_megabatch
+from chipmill.train.shared import SharedMemory, can_share
 from chipmill.train.source import FastStorage, Source
 from chipmill.train.state import WorkerPlace, read_state, state_at
 from chipmill.train.stream import Reader, stretches
@@ -32,17 +36,17 @@ class ChipDataset:
     torch installed it is an `IterableDataset`. Iterating begins at the current position; after the
     last minibatch of the plan it gives nothing more.
 
-    A batch is consumed when `done(batch)` says so. Iterating without worker processes says it by
-    itself, when the next batch is asked for; with workers the training loop must. Workers copy the
+    A batch is consumed when the next one is asked for. Iterating without worker processes sees that
+    by itself, and so does `steps(loader)` with them; another loop over a loader with workers must
+    say it by `done(batch)`. Workers copy the
     position when they start, so leave `persistent_workers` off. The dataset's own state fits any
     world size and any number of workers; that of torchdata's `StatefulDataLoader` works too, for
     the same number of workers.
 
-        for batch in loader:
+        for batch in dataset.steps(loader):
             step(batch)
-            dataset.done(batch)
             if time_to_save:
-                save(model, state := dataset.state_dict())
+                save(model, state := dataset.state_after(batch))
                 dataset.checkpoint_saved(state)
 
     Ranks have equal numbers of batches where the plan drops left-over chips. Where it spreads them,
@@ -65,6 +69,7 @@ class ChipDataset:
         float32: bool = False,
         transform: Transform | None = None,
         pin_memory: bool = False,
+        agree: Agreement | None = None,
     ) -> None:
         """Open a plan.
 
@@ -84,6 +89,8 @@ class ChipDataset:
                 process of the loader; it must give the same chips.
             pin_memory: Read pixels into pinned memory, from which a GPU copies while the processor
                 goes on. With loader workers leave it off and give it to the `DataLoader`.
+            agree: Asks the other ranks whether the next megabatch is ready for all, so that none
+                goes on alone; None asks by `torch.distributed` where it is up with these ranks.
 
         Raises:
             MissingError: The archive has no such plan.
@@ -107,6 +114,8 @@ class ChipDataset:
         self._as_torch = here if as_torch is None else as_torch
         self._progress = Progress(plan=summary, notify=notify)
         self._worker: WorkerPlace | None = None
+        self._agree = agree or alone
+        self._together = False
         self._reader = Reader(
             source=source,
             rank=rank,
@@ -134,15 +143,72 @@ class ChipDataset:
         if (share := worker()) is not None:
             yield from self._for_loader(*share)
             return
-        stream = stretches(self._reader, progress.position, manifest=progress.manifest, worker=None)
+        stream = stretches(
+            self._reader,
+            progress.position,
+            manifest=progress.manifest,
+            worker=None,
+            agree=self._agreement(),
+        )
         for stretch in stream:
+            began = time.monotonic()
             for batch in stretch.batches:
+                progress.waited(time.monotonic() - began)
                 yield self._given(batch)
                 # Reached only when the next batch is asked for: a loop that breaks or fails has
                 # not consumed this one.
                 progress.consume(batch)
                 del batch  # its memory is for the next
+                began = time.monotonic()
             progress.move(stretch.after)
+
+    def steps(self, loader: Iterable[BatchFacts]) -> Iterator[BatchFacts]:
+        """Iterate over a loader of this dataset, together with the other ranks.
+
+        Before the first batch of each megabatch all ranks wait until it is ready for all of them,
+        or give up together; and a batch is consumed when the next is asked for. Both hold without
+        worker processes by themselves; with them, workers cannot ask other ranks.
+
+        Raises:
+            TransientError: A megabatch was not ready within `wait_seconds`.
+            NotifyError: The receiver has refused an earlier message.
+        """
+        self._together = True  # workers learn it when they start, and leave the deadline to us
+        batches, progress = iter(loader), self._progress
+        number = progress.position.megabatch
+        while number < len(self.plan.megabatches):
+            progress.stalled(number, self._wait(number))
+            began = time.monotonic()
+            for batch in batches:
+                for passed in range(number, batch.position.megabatch):
+                    progress.stalled(passed + 1, self._wait(passed + 1))
+                number = batch.after.megabatch
+                progress.waited(time.monotonic() - began)
+                yield batch
+                progress.consume(batch)
+                began = time.monotonic()
+                if number > batch.position.megabatch:
+                    break
+            else:
+                return
+
+    def _wait(self, number: int) -> float:
+        """Wait for a megabatch with the other ranks; gives the seconds."""
+        reader = self._reader
+        return wait_for_megabatch(
+            reader.source,
+            number,
+            patience=reader.patience,
+            rank=reader.rank,
+            agree=self._agreement(),
+        )[1]
+
+    def _agreement(self) -> Agreement:
+        """Find how to ask the other ranks; torch.distributed may come up after the dataset."""
+        if self._agree is alone:
+            reader = self._reader
+            self._agree = default_agreement(rank=reader.rank, world_size=reader.world_size)
+        return self._agree
 
     def _for_loader(self, number: int, workers: int) -> Iterator[Batch | TorchBatch]:
         """Give a loader's worker its batches; nobody here knows which of them are consumed."""
@@ -158,16 +224,27 @@ class ChipDataset:
                 "use as many, or load the dataset's own state_dict(), which fits any number"
             )
         self._worker = at
-        stream = stretches(
-            self._reader, at.position, manifest=at.manifest, worker=(at.turn, workers)
-        )
+        reader = self._for_worker()
+        stream = stretches(reader, at.position, manifest=at.manifest, worker=(at.turn, workers))
         for stretch in stream:
             for batch in stretch.batches:
                 # Before the batch goes: a stateful loader asks for the state behind it.
+                if self._together:
+                    batch = replace(batch, stalled=0.0)  # noqa: PLW2901 - the loop did not wait
                 self._worker = WorkerPlace(
                     position=batch.after, manifest=batch.manifest, turn=workers - 1, workers=workers
                 )
                 yield self._given(batch)
+                del batch  # its memory is for the next
+
+    def _for_worker(self) -> Reader:
+        """Read into memory that the training process sees; it decides on waiting, if it does."""
+        reader = self._reader
+        if can_share():
+            reader = replace(reader, memory=SharedMemory())
+        if self._together:
+            reader = replace(reader, patience=Patience(seconds=math.inf, quiet=True))
+        return reader
 
     def _given(self, batch: Batch) -> Batch | TorchBatch:
         return batch.to_torch() if self._as_torch else batch
@@ -271,8 +348,9 @@ class ChipDataset:
 
         Keys: `minibatches`, `chips`, `megabytes` (10^6 bytes of pixels) and `megabatches` consumed;
         `seconds` since the first batch was, with `chips_per_second` and `megabytes_per_second`;
-        `stall_seconds` spent waiting for staging and their share, `stall_fraction`; the position as
-        `megabatch` and `minibatch`.
+        `wait_seconds` of these in which the loop waited for a batch, where it iterates plainly or
+        by `steps()`, and their share, `wait_fraction`; `stall_seconds` spent waiting for staging
+        and their share, `stall_fraction`; the position as `megabatch` and `minibatch`.
         """
         return self._progress.stats()
 
@@ -280,7 +358,7 @@ class ChipDataset:
         """Go to a worker process without the notifier: only the parent reports."""
         silent = replace(self._progress, notify=None)
         silent.position, silent.manifest = self._progress.position, self._progress.manifest
-        return {**self.__dict__, "_progress": silent}
+        return {**self.__dict__, "_progress": silent, "_agree": alone}
 
 
 def _open_source(archive: str | Path, plan: str, fast: str | Path | None) -> Source:

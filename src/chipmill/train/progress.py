@@ -35,6 +35,7 @@ class Progress:
     _bytes: int = field(init=False, default=0)
     _began: float | None = field(init=False, default=None)
     """When the first batch was consumed, by the monotonic clock."""
+    _waited: float = field(init=False, default=0.0)
     _stalls: dict[int, float] = field(init=False, default_factory=dict[int, float])
 
     def __post_init__(self) -> None:
@@ -56,11 +57,18 @@ class Progress:
         self._bytes += batch.nbytes
         if self._began is None:
             self._began = time.monotonic()
-        at = batch.position.megabatch
-        # Workers wait for the same megabatch at the same time: the longest wait is the stall.
-        self._stalls[at] = max(self._stalls.get(at, 0.0), batch.stalled)
+        self.stalled(batch.position.megabatch, batch.stalled)
         self.manifest = batch.manifest
         self.move(batch.after)
+
+    def stalled(self, megabatch: int, seconds: float) -> None:
+        """Count the wait for a megabatch; workers wait at the same time, and the longest counts."""
+        self._stalls[megabatch] = max(self._stalls.get(megabatch, 0.0), seconds)
+
+    def waited(self, seconds: float) -> None:
+        """Count the wait for a batch; the first ones wait for the process to begin."""
+        if self._began is not None:
+            self._waited += seconds
 
     def move(self, after: Position) -> None:
         """Stand at `after`, if that is further, and report what may be reported.
@@ -131,6 +139,8 @@ class Progress:
             "seconds": seconds,
             "chips_per_second": self._chips * rate,
             "megabytes_per_second": self._bytes / 1e6 * rate,
+            "wait_seconds": self._waited,
+            "wait_fraction": self._waited * rate,
             "stall_seconds": stalled,
             # The first wait lies before the first batch.
             "stall_fraction": stalled / (seconds + stalled) if stalled else 0.0,

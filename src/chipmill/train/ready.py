@@ -1,6 +1,7 @@
 """Waiting for a megabatch that is still being staged: with a deadline, and no rank alone."""
 
 import logging
+import multiprocessing
 import time
 from dataclasses import dataclass
 
@@ -70,6 +71,7 @@ def wait_for_megabatch(
             return folder, waited if pause > FIRST_POLL else 0.0
         if word < Word.WAITING:
             raise TransientError(_sentence(source, number, word, here=folder, waited=waited))
+        _check_parent(source, number)
         if waited >= next_line and not patience.quiet:
             whose = source.where(number) if folder is None else f"other ranks, megabatch {number}"
             _log.warning("waiting for %s (%.0f s of %.0f s)", whose, waited, patience.seconds)
@@ -116,6 +118,15 @@ def _sentence(
         "it stages, and whether the training loop calls done(batch), without which nothing makes "
         "room"
     )
+
+
+def _check_parent(source: Source, number: int) -> None:
+    """Stop waiting in a worker whose training process is gone."""
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():
+        raise TransientError(
+            f"the training process is gone; nobody waits for {source.where(number)} any more"
+        )
 
 
 def check_share(plan: Plan, *, rank: int, world_size: int) -> None:

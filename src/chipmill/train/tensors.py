@@ -58,6 +58,20 @@ def tensor(array: NDArray[np.generic]) -> Tensor:
     return import_module("torch").from_numpy(array)
 
 
+def is_tensor(value: object) -> bool:
+    """Say whether something is a tensor."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def array_of(values: Tensor) -> NDArray[Any] | None:
+    """View a tensor as an array of the same memory; None where NumPy cannot."""
+    try:
+        return values.numpy()
+    except (TypeError, RuntimeError):  # on a GPU, in a number format of torch's own, with gradients
+        return None
+
+
 def pinned_array(size: int) -> NDArray[np.uint8]:
     """Give `size` bytes of pinned memory.
 

@@ -16,7 +16,8 @@ from chipmill.formats.plan import Plan, decode_plan
 from chipmill.io.store import Store
 from chipmill.settings import StoreUrl
 from chipmill.train.agree import Agreement, alone, default_agreement
-from chipmill.train.batch import Batch, BatchFacts, TorchBatch
+from chipmill.train.batch import Batch, BatchFacts, Position, TorchBatch
+from chipmill.train.folder import MegabatchFolder
 from chipmill.train.memory import PinnedMemory, ReusedMemory
 from chipmill.train.notify import Notifier
 from chipmill.train.progress import Progress
@@ -24,7 +25,7 @@ from chipmill.train.ready import Patience, check_share, wait_for_megabatch
 from chipmill.train.shared import SharedMemory, can_share
 from chipmill.train.source import FastStorage, Source
 from chipmill.train.state import WorkerPlace, read_state, state_at
-from chipmill.train.stream import Reader, stretches
+from chipmill.train.stream import Reader, has_share, stretches
 from chipmill.train.tensors import register_dataset, require_torch, torch_is_here, worker
 from chipmill.train.view import Resize, Transform, View
 
@@ -177,23 +178,26 @@ class ChipDataset:
         batches, progress = iter(loader), self._progress
         number = progress.position.megabatch
         while number < len(self.plan.megabatches):
-            progress.stalled(number, self._wait(number))
+            folder, stalled = self._wait(number)
+            progress.stalled(number, stalled)
+            if not has_share(self._reader, folder, start=progress.position.minibatch):
+                number += 1
+                progress.move(Position(self.plan.epoch, number, 0))
+                continue
             began = time.monotonic()
             for batch in batches:
-                for passed in range(number, batch.position.megabatch):
-                    progress.stalled(passed + 1, self._wait(passed + 1))
-                number = batch.after.megabatch
                 progress.waited(time.monotonic() - began)
                 yield batch
                 progress.consume(batch)
                 began = time.monotonic()
-                if number > batch.position.megabatch:
+                if batch.after.megabatch > number:
                     break
             else:
                 return
+            number = batch.after.megabatch
 
-    def _wait(self, number: int) -> float:
-        """Wait for a megabatch with the other ranks; gives the seconds."""
+    def _wait(self, number: int) -> tuple[MegabatchFolder, float]:
+        """Wait for a megabatch with the other ranks; gives it, and the seconds."""
         reader = self._reader
         return wait_for_megabatch(
             reader.source,
@@ -201,7 +205,7 @@ class ChipDataset:
             patience=reader.patience,
             rank=reader.rank,
             agree=self._agreement(),
-        )[1]
+        )
 
     def _agreement(self) -> Agreement:
         """Find how to ask the other ranks; torch.distributed may come up after the dataset."""

@@ -96,6 +96,12 @@ def stretches(
         yield Stretch(batches=_gathered(folder, mine, reader, ahead=ahead), after=after)
 
 
+def has_share(reader: Reader, folder: MegabatchFolder, *, start: int) -> bool:
+    """Say whether any minibatch of a megabatch, from `start` on, has a chip for the rank."""
+    after = Position(reader.plan.epoch, folder.manifest.megabatch + 1, 0)
+    return bool(_jobs(reader, folder, start=start, after=after))
+
+
 def _jobs(reader: Reader, folder: MegabatchFolder, *, start: int, after: Position) -> list[Job]:
     """Cut the rank's shares out of the order, without those that are empty."""
     order = folder.order()

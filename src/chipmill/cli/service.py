@@ -1,4 +1,4 @@
-"""Commands of those who run chipmill: keys, the receiver, the ledger."""
+"""Commands of those who run chipmill: keys, the receiver, runs that are over."""
 
 import secrets
 from typing import Annotated
@@ -47,19 +47,6 @@ def serve(
     settings = Settings.load()
     configure(settings.log_format)
     run_receiver(settings, host=host, port=port)
-
-
-@app.command()
-@sentence
-def status() -> None:
-    """Show the runs and megabatches of the ledger, and the bytes that they hold."""
-    settings = Settings.load()
-    with Ledger.open(settings.ledger) as ledger:
-        for run in ledger.runs():
-            typer.echo(f"run {run.id} reads {run.plan}: attempt {run.attempt}, {run.world} ranks")
-        for row in ledger.megabatches():
-            typer.echo(f"{row.id}  {row.state:<9} {row.reserved:>15,} bytes  {row.reason}".rstrip())
-        typer.echo(f"{ledger.reserved():,} of {settings.budget:,} bytes are reserved")
 
 
 @app.command()

@@ -10,7 +10,7 @@ from chipmill.errors import LedgerError, RequestError
 from chipmill.io import ledger_tables as tables
 from chipmill.model.megabatch import TRANSITIONS, State
 
-_HINT: Final = "plan it first, or take an id that `chipmill status` shows"
+_HINT: Final = "plan it first, or take an id that `chipmill ledger show` shows"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

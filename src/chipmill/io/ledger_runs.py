@@ -65,7 +65,9 @@ def release_run(connection: Connection, run: str, *, actor: str, at: float) -> l
         select(tables.run.c.plan).where(tables.run.c.id == run).order_by(tables.run.c.plan)
     ).all()
     if not plans:
-        raise RequestError(f"the ledger knows no run {run!r}; `chipmill status` shows the runs")
+        raise RequestError(
+            f"the ledger knows no run {run!r}; `chipmill ledger show` shows the runs"
+        )
     for plan in plans:
         lock_plan(connection, plan)
     waiting = tables.run.c.released.is_(None)

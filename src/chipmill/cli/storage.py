@@ -1,0 +1,88 @@
+"""Commands that fill and free fast storage in this process, without Prefect."""
+
+import logging
+import os
+import socket
+from typing import Annotated
+
+import typer
+
+from chipmill.cli.app import app, sentence
+from chipmill.io.ledger import Ledger
+from chipmill.io.store import Store
+from chipmill.model.manner import Manner
+from chipmill.settings import Settings
+from chipmill.steps.prefetch import ALL, stage_ahead
+from chipmill.steps.reconcile import reconcile as mend
+from chipmill.steps.remove import remove_megabatch
+
+Ahead = Annotated[
+    int, typer.Option(help="Megabatches that each plan keeps beyond the one in use.", min=0)
+]
+
+
+@app.command()
+@sentence
+def stage(
+    plan: Annotated[str, typer.Argument(help="A plan that has its turn unread, or `all`.")] = ALL,
+    *,
+    ahead: Ahead = 1,
+) -> None:
+    """Put megabatches on fast storage for all plans in use, as far as the budget goes."""
+    settings = _begin()
+    with Ledger.open(settings.ledger) as ledger:
+        staged = stage_ahead(
+            plan,
+            archive=Store.open(settings.archive),
+            fast=settings.fast,
+            ledger=ledger,
+            budget=settings.budget,
+            worker=_worker(),
+            ahead=ahead,
+            manner=Manner(codec=settings.codec),
+        )
+    for done in staged:
+        typer.echo(f"{done.megabatch} is staged: {done.chips:,} chips, {done.size:,} bytes")
+
+
+@app.command()
+@sentence
+def cleanup(
+    megabatch: Annotated[str, typer.Argument(help="Id of a complete megabatch.")],
+) -> None:
+    """Free the space of a megabatch that all runs have reported; safe to run twice."""
+    settings = _begin()
+    with Ledger.open(settings.ledger) as ledger:
+        done = remove_megabatch(
+            megabatch,
+            archive=Store.open(settings.archive),
+            fast=settings.fast,
+            ledger=ledger,
+            worker=_worker(),
+        )
+    typer.echo(f"{megabatch} is removed: {done.freed:,} bytes are freed")
+
+
+@app.command()
+@sentence
+def reconcile() -> None:
+    """Mend what a crash or a lost message left on fast storage, and say what a person must see."""
+    settings = _begin()
+    with Ledger.open(settings.ledger) as ledger:
+        found = mend(
+            archive=Store.open(settings.archive),
+            fast=settings.fast,
+            ledger=ledger,
+            worker=_worker(),
+        )
+    for each in found:
+        typer.echo(f"{each.what:<9}  {each.subject}  {each.note}")
+
+
+def _begin() -> Settings:
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    return Settings.load()
+
+
+def _worker() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}"

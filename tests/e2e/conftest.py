@@ -121,7 +121,13 @@ class Site:
 
     def ask(self, method: str, path: str, **body: object) -> Any:  # noqa: ANN401  # JSON
         """Give the JSON of an answer of Prefect's."""
-        answer = httpx.request(method, self.api + path, json=body or None, timeout=60)
+        tries = 0
+        while True:
+            answer = httpx.request(method, self.api + path, json=body or None, timeout=60)
+            tries += 1
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE.value or tries == 20:
+                break
+            time.sleep(0.5)  # SQLite is locked: Prefect's own client tries again too
         assert answer.is_success, answer.text
         return answer.json()
 

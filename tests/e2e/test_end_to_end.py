@@ -143,10 +143,10 @@ def test_killed_in_the_middle_it_ends_as_a_quiet_run(
             return [row.state for row in ledger.megabatches(quiet.plan)]
 
         wait_for("the first cleanup", lambda: states()[0] is State.REMOVED)
-        wait_for("the third megabatch", lambda: states()[2] is State.READY)
+        wait_for("the third megabatch", lambda: states()[2] is State.IN_USE)
         wait_for("both ranks in the second", lambda: _at(train, (1, 2)))
         wait_for("the end of the flows", lambda: _unfinished(site) == 0)
-        assert states() == [State.REMOVED, State.IN_USE, State.READY]
+        assert states() == [State.REMOVED, State.IN_USE, State.IN_USE]
 
     site.kill_all()
     _gate(train, 1, 3).unlink()

@@ -5,6 +5,7 @@ import signal
 import socket
 import stat
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,13 @@ class Up:
 
     def ask(self, method: str, path: str, **body: object) -> Any:  # noqa: ANN401  # JSON
         """Give the JSON of an answer of Prefect's."""
-        answer = httpx.request(method, self.api + path, json=body or None, timeout=60)
+        tries = 0
+        while True:
+            answer = httpx.request(method, self.api + path, json=body or None, timeout=60)
+            tries += 1
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE.value or tries == 20:
+                break
+            time.sleep(0.5)  # SQLite is locked: Prefect's own client tries again too
         assert answer.is_success, answer.text
         return answer.json()
 

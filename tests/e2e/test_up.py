@@ -106,10 +106,10 @@ def _start(
         )
 
 
-def test_it_comes_up_with_secrets_of_its_own(up: Up, wait_for: Wait) -> None:
+def test_it_comes_up_with_a_secret_of_its_own(up: Up, wait_for: Wait) -> None:
     """Nobody has to choose a secret, and nobody else can read it."""
     wait_for("everything", lambda: up.is_said("Ctrl-C ends all of it"))
-    kept = up.home / "secrets.env"
+    kept = up.home / "secret.env"
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert stat.S_IMODE(up.home.stat().st_mode) == 0o700
     assert "CHIPMILL_WEBHOOK_MASTER=whsec_" in kept.read_text()
@@ -172,10 +172,10 @@ def test_a_program_that_dies_is_started_again(up: Up, wait_for: Wait) -> None:
 
 
 def test_at_the_end_nothing_is_left(up: Up, binaries: Path, wait_for: Wait) -> None:
-    """It ends all that it has started and nothing else; the next start has the same secrets."""
+    """It ends all that it has started and nothing else; the next start has the same secret."""
     wait_for("everything", lambda: up.is_said("Ctrl-C ends all of it"))
     other = subprocess.Popen(["sleep", "1000"], start_new_session=True)
-    before, kept = up.children(), (up.home / "secrets.env").read_bytes()
+    before, kept = up.children(), (up.home / "secret.env").read_bytes()
     assert len(before) >= 3
     up.process.send_signal(signal.SIGTERM)
     assert up.process.wait(180) == 0, up.log.read_text()
@@ -187,26 +187,26 @@ def test_at_the_end_nothing_is_left(up: Up, binaries: Path, wait_for: Wait) -> N
     again = _start(binaries, up.home.parent, up.ports)
     try:
         wait_for("the next start", lambda: "starting prefect" in up.log.read_text())
-        assert (up.home / "secrets.env").read_bytes() == kept
+        assert (up.home / "secret.env").read_bytes() == kept
     finally:
         again.send_signal(signal.SIGINT)
         assert again.wait(180) == 0
 
 
-def test_secrets_that_others_can_read_are_refused(
+def test_a_secret_that_others_can_read_is_refused(
     binaries: Path, tmp_path: Path, free_port: Callable[[], int]
 ) -> None:
     """One sentence, before anything starts; and likewise for a port that is taken."""
     (tmp_path / "home").mkdir()
-    kept = tmp_path / "home" / "secrets.env"
-    kept.write_text("CHIPMILL_WEBHOOK_MASTER=whsec_x\n")
+    kept = tmp_path / "home" / "secret.env"
+    kept.write_text("CHIPMILL_WEBHOOK_MASTER=\n")
     kept.chmod(0o644)
     ports = (free_port(), free_port())
     assert _start(binaries, tmp_path, ports).wait(120) == 1
-    assert "others can read the secrets" in (tmp_path / "log").read_text()
+    assert "others can read the secret" in (tmp_path / "log").read_text()
     kept.chmod(0o600)
     assert _start(binaries, tmp_path, ports).wait(120) == 1
-    assert "lacks CHIPMILL_PAGE_TOKEN" in (tmp_path / "log").read_text()
+    assert "is not CHIPMILL_WEBHOOK_MASTER=" in (tmp_path / "log").read_text()
     kept.unlink()
     with socket.create_server(("127.0.0.1", ports[0])):
         assert _start(binaries, tmp_path, ports).wait(120) == 1

@@ -16,7 +16,7 @@ from chipmill.formats.webhook import encode_key
 from chipmill.service.processes import Crew, Program, Running
 from chipmill.settings import Settings, child_environment
 
-_SECRETS: Final = ("CHIPMILL_WEBHOOK_MASTER", "CHIPMILL_PAGE_TOKEN")
+_SECRET: Final = "CHIPMILL_WEBHOOK_MASTER"
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _CHIPMILL: Final = (sys.executable, "-m", "chipmill")
 _PREFECT: Final = (sys.executable, "-m", "prefect")
@@ -51,7 +51,7 @@ def up(settings: Settings, place: Place, *, tell: Callable[[str], None]) -> None
         tell: Called with a line for each thing that people want to know.
 
     Raises:
-        RequestError: A port is taken, or the secrets can be read by others.
+        RequestError: A port is taken, or the secret can be read by others.
         TransientError: A program does not come up; shows the end of its log.
     """
     for port in (place.prefect_port, place.port):
@@ -69,17 +69,19 @@ def up(settings: Settings, place: Place, *, tell: Callable[[str], None]) -> None
         if not stop():
             tell(f"the Prefect UI is at {place.prefect}")
             tell(f"the receiver and its page are at {place.receiver}")
-            tell(f"secrets are in {place.home / 'secrets.env'}, logs in {place.home / 'logs'}")
+            tell(
+                f"the master secret is in {place.home / 'secret.env'}, logs in {place.home / 'logs'}"
+            )
             tell("Ctrl-C ends all of it")
         crew.watch(stop)
         tell("stopping")
 
 
 def make_environment(settings: Settings, place: Place) -> dict[str, str]:
-    """Say where everything is, and make the folders and secrets that are missing.
+    """Say where everything is, and make the folders and the secret that are missing.
 
     Raises:
-        RequestError: The secrets can be read by others.
+        RequestError: The secret can be read by others.
     """
     place.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     (place.home / "logs").mkdir(exist_ok=True)
@@ -94,7 +96,7 @@ def make_environment(settings: Settings, place: Place) -> dict[str, str]:
         if name not in settings.model_fields_set
     }
     return child_environment(
-        **_kept_secrets(place.home / "secrets.env"),
+        **_kept_secret(place.home / "secret.env"),
         **chosen,
         CHIPMILL_RECEIVER=place.receiver,
         PREFECT_API_URL=f"{place.prefect}/api",
@@ -105,24 +107,23 @@ def make_environment(settings: Settings, place: Place) -> dict[str, str]:
     )
 
 
-def _kept_secrets(path: Path) -> dict[str, str]:
-    """Read the secrets; at the first start make them, for nobody else to read."""
+def _kept_secret(path: Path) -> dict[str, str]:
+    """Read the master secret; at the first start make it, for nobody else to read."""
     if not path.exists():
         path.touch(mode=0o600)
-        made = (f"{name}={encode_key(secrets.token_bytes(32))}\n" for name in _SECRETS)
-        path.write_text("".join(made), encoding="utf-8")
+        path.write_text(f"{_SECRET}={encode_key(secrets.token_bytes(32))}\n", encoding="utf-8")
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         raise RequestError(
-            f"others can read the secrets in {path} (mode {mode:03o}); remove the file, so that "
-            "new ones are made, or `chmod 600` it if nobody has"
+            f"others can read the secret in {path} (mode {mode:03o}); remove the file, so that a "
+            "new one is made, or `chmod 600` it if nobody has"
         )
-    lines = path.read_text(encoding="utf-8").splitlines()
-    found = {name: value for name, _, value in (line.partition("=") for line in lines) if value}
-    missing = [name for name in _SECRETS if name not in found]
-    if missing:
-        raise RequestError(f"{path} lacks {missing[0]}; add it, as `chipmill secret` prints it")
-    return found
+    name, _, value = path.read_text(encoding="utf-8").strip().partition("=")
+    if name != _SECRET or not value:
+        raise RequestError(
+            f"{path} is not {_SECRET}=…; write one that `chipmill secret` prints, or remove the file"
+        )
+    return {name: value}
 
 
 def _programs(place: Place, environment: dict[str, str]) -> Iterator[Program]:

@@ -16,7 +16,7 @@ from chipmill.formats.webhook import encode_key
 from chipmill.service.processes import Crew, Program, Running
 from chipmill.settings import Settings, child_environment
 
-_SECRET: Final = "CHIPMILL_WEBHOOK_MASTER"
+_MASTER: Final = "CHIPMILL_WEBHOOK_MASTER"
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _CHIPMILL: Final = (sys.executable, "-m", "chipmill")
 _PREFECT: Final = (sys.executable, "-m", "prefect")
@@ -69,9 +69,8 @@ def up(settings: Settings, place: Place, *, tell: Callable[[str], None]) -> None
         if not stop():
             tell(f"the Prefect UI is at {place.prefect}")
             tell(f"the receiver and its page are at {place.receiver}")
-            tell(
-                f"the master secret is in {place.home / 'secret.env'}, logs in {place.home / 'logs'}"
-            )
+            tell(f"the master secret is in {place.home / 'secret.env'}")
+            tell(f"logs are in {place.home / 'logs'}")
             tell("Ctrl-C ends all of it")
         crew.watch(stop)
         tell("stopping")
@@ -111,7 +110,7 @@ def _kept_secret(path: Path) -> dict[str, str]:
     """Read the master secret; at the first start make it, for nobody else to read."""
     if not path.exists():
         path.touch(mode=0o600)
-        path.write_text(f"{_SECRET}={encode_key(secrets.token_bytes(32))}\n", encoding="utf-8")
+        path.write_text(f"{_MASTER}={encode_key(secrets.token_bytes(32))}\n", encoding="utf-8")
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         raise RequestError(
@@ -119,9 +118,10 @@ def _kept_secret(path: Path) -> dict[str, str]:
             "new one is made, or `chmod 600` it if nobody has"
         )
     name, _, value = path.read_text(encoding="utf-8").strip().partition("=")
-    if name != _SECRET or not value:
+    if name != _MASTER or not value:
         raise RequestError(
-            f"{path} is not {_SECRET}=…; write one that `chipmill secret` prints, or remove the file"
+            f"{path} is not {_MASTER}=…; write one that `chipmill secret` prints, or remove the "
+            "file"
         )
     return {name: value}
 

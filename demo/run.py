@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,14 +18,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from prefect_api import Prefect
-from processes import BIN, answers, free_port, run, running, wait_for
 from summary import print_summary
 
+from chipmill.errors import TransientError
 from chipmill.formats.webhook import decode_key, encode_key
 from chipmill.io.ledger import Ledger
 from chipmill.model.megabatch import State
 from chipmill.service.keys import run_key
+from chipmill.service.processes import Program, Running
 
+BIN = Path(sys.executable).parent
 ROOT = Path(__file__).resolve().parent.parent
 SCENES = ROOT / "demo" / "scenes"
 HOME = ROOT / ".demo"
@@ -77,37 +80,37 @@ def start_services(stack: ExitStack) -> tuple[dict[str, str], str, Prefect]:
     env = environment(api_port, receiver_port)
     say(began, "starting a STAC API, a Prefect server and the receiver")
 
-    def serve(name: str, command: list[str], url: str) -> None:
-        process = stack.enter_context(running(name, command, env=env, log=logs / f"{name}.log"))
-        wait_for(name, answers(url), process, logs / f"{name}.log")
+    def start(name: str, *command: str, answers: str | None = None) -> Running:
+        log = logs / f"{name}.log"
+        running = Running.start(
+            Program(name=name, command=command, environment=env, log=log, answers=answers)
+        )
+        stack.callback(running.stop)
+        running.wait_until_up()
+        return running
 
     catalog = f"http://127.0.0.1:{stac_port}"
     items = HOME / "items.json"
     items.write_text(json.dumps(item_collection()))
     address = f"127.0.0.1:{stac_port}"
-    serve(
-        "stac",
-        [f"{BIN}/rustac", "serve", "--create-collections", "-a", address, str(items)],
-        catalog,
-    )
+    rustac = (f"{BIN}/rustac", "serve", "--create-collections", "-a", address, str(items))
+    start("stac", *rustac, answers=catalog)
     api = env["PREFECT_API_URL"]
-    serve(
-        "prefect", [f"{BIN}/prefect", "server", "start", "--port", str(api_port)], f"{api}/health"
-    )
-    serve(
-        "receiver",
-        [f"{BIN}/chipmill", "serve", "--port", str(receiver_port)],
-        f"{env['CHIPMILL_RECEIVER']}/healthz",
-    )
+    server = (f"{BIN}/prefect", "server", "start", "--port", str(api_port))
+    start("prefect", *server, answers=f"{api}/health")
+    receiver = (f"{BIN}/chipmill", "serve", "--port", str(receiver_port))
+    start("receiver", *receiver, answers=f"{env['CHIPMILL_RECEIVER']}/healthz")
     say(began, "deploying the flows")
-    pool = [f"{BIN}/prefect", "work-pool", "create", "chipmill", "--type", "process", "--overwrite"]
-    run(pool, env=env, log=logs / "pool.log")
-    deploy = [f"{BIN}/prefect", "--no-prompt", "deploy", "--all"]
-    deploy += ["--prefect-file", "deployments/prefect.yaml"]
-    run(deploy, env=env, log=logs / "deploy.log")
-    worker = [f"{BIN}/prefect", "worker", "start", "--pool", "chipmill"]
-    stack.enter_context(running("worker", worker, env=env, log=logs / "worker.log"))
+    start("deploy", f"{BIN}/chipmill", "deploy").wait_until_done()
+    start("worker", f"{BIN}/prefect", "worker", "start", "--pool", "chipmill")
     return env, catalog, Prefect(api)
+
+
+def free_port() -> int:
+    """Find a free port on loopback."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def environment(api_port: int, receiver_port: int) -> dict[str, str]:
@@ -256,3 +259,5 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         print("\n    everything that was started is stopped", flush=True)
+    except TransientError as err:
+        raise SystemExit(str(err)) from err

@@ -168,15 +168,21 @@ def _deployments(server: PrefectServer, settings: Settings, root: Path, tell: Te
     entries = cast("list[dict[str, str]]", yaml.safe_load(_read(path))["deployments"])
     names = [f"{entry['entrypoint'].rpartition('.')[2]}/{entry['name']}" for entry in entries]
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
-    done = subprocess.run(  # noqa: S603  this Python and our own file
-        [*command, "--prefect-file", str(path)],
-        cwd=root,
-        env=child_environment(PREFECT_API_URL=settings.prefect_api),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=_PATIENCE,
-    )
+    try:
+        done = subprocess.run(  # noqa: S603  this Python and our own file
+            [*command, "--prefect-file", str(path)],
+            cwd=root,
+            env=child_environment(PREFECT_API_URL=settings.prefect_api),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_PATIENCE,
+        )
+    except subprocess.TimeoutExpired as err:
+        raise RequestError(
+            f"`prefect deploy` did not end within {_PATIENCE:.0f} s; deploy again when the server "
+            "is less busy"
+        ) from err
     missing = sorted(set(names) - server.deployments(names))
     if done.returncode != 0 or missing:
         said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-_LAST_LINES:])

@@ -9,6 +9,7 @@ import httpx
 
 from chipmill.errors import RequestError
 from chipmill.formats.server_file import AutomationEntry, Json, PoolEntry
+from chipmill.formats.signature import said
 
 _LONGEST_ERROR: Final = 300  # characters
 _TAG: Final = "chipmill deploy"
@@ -29,6 +30,7 @@ class PrefectServer:
     def __init__(self, client: httpx.Client) -> None:
         """Speak through a client of Prefect's API, with `/api`."""
         self._client = client
+        self._address = said(str(client.base_url))
 
     def check(self) -> None:
         """Make sure that it is there.
@@ -38,8 +40,7 @@ class PrefectServer:
         """
         if self._ask("GET", "/health") is not True:
             raise RequestError(
-                f"what answers at {self._client.base_url} is not Prefect's API; "
-                "check PREFECT_API_URL"
+                f"what answers at {self._address} is not Prefect's API; check PREFECT_API_URL"
             )
 
     def pool(self, name: str) -> Pool | None:
@@ -138,7 +139,7 @@ class PrefectServer:
             answer = self._client.request(method, path, json=body)
         except httpx.HTTPError as err:
             raise RequestError(
-                f"Prefect's API {self._client.base_url} does not answer ({type(err).__name__}); "
+                f"Prefect's API {self._address} does not answer ({type(err).__name__}); "
                 "start its server (`prefect server start`), or set PREFECT_API_URL to where it is"
             ) from err
         if absent and answer.status_code == HTTPStatus.NOT_FOUND:

@@ -151,6 +151,7 @@ def test_every_deployment_runs(up: Up, item_collection: Path, wait_for: Wait) ->
     with Ledger.open(f"sqlite:///{up.home / 'ledger.db'}") as ledger:
         ledger.begin_run("run", attempt=1, world=1, plan=plan)
         ledger.release_run("run")
+    run("reconcile")
     run("cleanup", megabatch=f"{plan}-00000")
     run("reconcile")
     assert ran == {entry["name"] for entry in ENTRIES}

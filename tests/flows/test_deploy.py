@@ -89,7 +89,7 @@ def test_the_server_keeps_typed_forms(server: Server) -> None:
 def test_deploying_twice_changes_nothing(server: Server, deploy: Deploy) -> None:
     """Ids stay, so links, histories and what people have switched off stay too."""
     before, automations = server.deployments(), server.automations()
-    late = automations["chipmill: a run is late"]
+    late = automations["chipmill: no run is taken"]
     server.ask("PATCH", f"/automations/{late['id']}", enabled=False)
     done = deploy()
     assert done.returncode == 0, done.stderr
@@ -104,7 +104,7 @@ def test_deploying_twice_changes_nothing(server: Server, deploy: Deploy) -> None
         ]
     after = server.automations()
     assert after.keys() == automations.keys()
-    assert not after["chipmill: a run is late"]["enabled"]
+    assert not after["chipmill: no run is taken"]["enabled"]
     server.ask("PATCH", f"/automations/{late['id']}", enabled=True)
     for name, each in after.items():
         # Prefect makes the triggers of a deployment anew each time.

@@ -42,7 +42,12 @@ class ExportRequest(BaseModel):
     cube: int = Field(
         default=128, ge=1, title="Chips per npz cube", description="Clay was trained on 128."
     )
-    tar: int = Field(default=1024, ge=1, title="Chips per tar file")
+    tar: int = Field(
+        default=1024,
+        ge=1,
+        title="Chips per tar file",
+        description="More make fewer and larger files; each reader opens whole ones.",
+    )
 
     @property
     def renderings(self) -> dict[Form, int]:

@@ -132,6 +132,8 @@ def environment(api_port: int, receiver_port: int) -> dict[str, str]:
         "PREFECT_HOME": str(HOME / "prefect"),
         "PREFECT_API_URL": f"http://127.0.0.1:{api_port}/api",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "chipmill",
+        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(HOME / "ui"),
+        "PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{api_port}/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }

@@ -189,6 +189,8 @@ def prefect_api(binaries: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     environment = {
         "HOME": str(home),
         "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home / "ui"),
+        "PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{port}/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }

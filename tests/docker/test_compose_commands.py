@@ -70,6 +70,7 @@ class Outside:
             "PREFECT_SERVER_API_PORT": str(self.ports["prefect"]),
             "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",
             "PREFECT_WORKER_WEBSERVER_PORT": str(self.ports["worker"]),
+            "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(self.folder / "ui"),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
             **said,

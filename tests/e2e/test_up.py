@@ -116,6 +116,9 @@ def test_it_comes_up_with_a_secret_of_its_own(up: Up, wait_for: Wait) -> None:
     assert kept.read_text().partition("whsec_")[2][:20] not in up.log.read_text()
     assert httpx.get(f"http://127.0.0.1:{up.ports[1]}/readyz").status_code == 200
     assert "<div id=" in httpx.get(f"http://127.0.0.1:{up.ports[0]}/").text
+    # Where the pages of the UI look for the API.
+    said = httpx.get(f"http://127.0.0.1:{up.ports[0]}/ui-settings", follow_redirects=True)
+    assert said.json()["api_url"] == up.api
 
 
 def test_every_deployment_runs(up: Up, item_collection: Path, wait_for: Wait) -> None:

@@ -100,6 +100,10 @@ def make_environment(settings: Settings, place: Place) -> dict[str, str]:
         CHIPMILL_RECEIVER=place.receiver,
         PREFECT_API_URL=f"{place.prefect}/api",
         PREFECT_HOME=str(place.home / "prefect"),
+        # The UI's files get the API's address written into them: a copy for this server alone.
+        PREFECT_SERVER_UI_STATIC_DIRECTORY=str(place.home / "ui"),
+        PREFECT_SERVER_UI_API_URL=f"{place.prefect}/api",
+        PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT="false",
         PREFECT_SERVER_ANALYTICS_ENABLED="false",
         DO_NOT_TRACK="1",
         PYTHONUNBUFFERED="1",

@@ -108,7 +108,7 @@ def provider(tmp_path: Path, draw: Draw) -> Iterator[Provider]:
         thread.join()
 
 
-def point(server: Provider, href: Callable[[str], str], **fields: str) -> None:
+def point(server: Provider, href: Callable[[str], str], **fields: object) -> None:
     """Rewrite the hrefs of the served item; `fields` are added to the asset `red`."""
     path = server.folder / "drawn.json"
     item = json.loads(path.read_text())
@@ -205,6 +205,30 @@ def test_an_asset_of_another_address_is_another_asset(archive: Store, provider: 
         (provider.folder / "v2" / path.name).write_bytes(path.read_bytes())
     point(provider, lambda key: f"{provider.url}/v2/drawn-{key}.tif")
     assert copy_assets(searched(provider, archive), archive, bands=BANDS).copied == 3
+
+
+@pytest.mark.parametrize("field", ["file__size", "file__checksum"])
+def test_another_file_in_the_same_place_is_copied(
+    archive: Store, provider: Provider, field: str
+) -> None:
+    """A provider that processes a scene anew may keep its addresses; the item tells."""
+
+    def promise() -> None:
+        data = (provider.folder / "drawn-red.tif").read_bytes()
+        said = {
+            "file__size": len(data),
+            "file__checksum": f"1220{hashlib.sha256(data).hexdigest()}",
+        }
+        point(provider, lambda key: f"{provider.url}/drawn-{key}.tif", **{field: said[field]})
+
+    promise()
+    assert copy_assets(searched(provider, archive), archive, bands=BANDS).copied == 3
+    assert copy_assets(searched(provider, archive), archive, bands=BANDS).copied == 0
+    longer = (provider.folder / "drawn-red.tif").read_bytes() + b"longer"
+    (provider.folder / "drawn-red.tif").write_bytes(longer)
+    promise()
+    assert copy_assets(searched(provider, archive), archive, bands=BANDS).copied == 1
+    assert archive.get(layout.asset_key(S2, "drawn", "red")) == longer
 
 
 @pytest.mark.parametrize("fault", ["500", "503", "429", "cut", "short"])

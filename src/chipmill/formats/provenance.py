@@ -3,7 +3,7 @@
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from chipmill.errors import StoreError
-from chipmill.formats.multihash import Checksum
+from chipmill.formats.multihash import Checksum, decode_multihash
 
 
 class AssetRecord(BaseModel):
@@ -42,6 +42,22 @@ class AssetRecord(BaseModel):
         if self.sha256 is not None:
             return Checksum("sha256", self.sha256)
         return Checksum("md5", self.md5 or "")
+
+    def is_as_promised(self, size: int | None, checksum: str | None) -> bool:
+        """Tell whether the provider's bytes can be those of which an item says this.
+
+        Args:
+            size: Bytes; None: the item states none.
+            checksum: A multihash. Without one, or where its hash was not recorded, nothing speaks
+                against it.
+        """
+        promised = decode_multihash(checksum) if checksum else None
+        same = self.source_sha256 == self.sha256  # else the MD5 is that of a transcoded file
+        known = {"sha256": self.source_sha256, "md5": self.md5 if same else None}
+        recorded = known.get(promised.algorithm) if promised else None
+        return size in (None, self.source_size) and (
+            promised is None or recorded in (None, promised.digest)
+        )
 
     def encode(self) -> bytes:
         """Write the record as JSON."""

@@ -95,12 +95,16 @@ def copy_assets(
 
 
 def _is_there(asset: Asset, records: dict[str, AssetRecord], archive: Store) -> bool:
-    """Tell whether the archive holds the asset as it was recorded, from one of its places."""
+    """Tell whether the archive holds the asset as it was recorded, from one of its places.
+
+    A provider may have put another file in the same place: then the item promises another one.
+    """
     known = records.get(asset.key)
     sources = [asset.href, *(other.href for other in asset.alternates)]
     return (
         known is not None
         and known.source in [without_signature(href) for href in sources]
+        and known.is_as_promised(asset.size, asset.checksum)
         and archive.size(known.key) == known.size
     )
 

@@ -17,6 +17,7 @@ from chipmill.io.store import Store
 from chipmill.settings import StoreUrl
 from chipmill.train.agree import Agreement, alone, default_agreement
 from chipmill.train.batch import Batch, BatchFacts, Position, TorchBatch
+from chipmill.train.exported import open_export
 from chipmill.train.folder import MegabatchFolder
 from chipmill.train.memory import PinnedMemory, ReusedMemory
 from chipmill.train.notify import Notifier
@@ -58,8 +59,9 @@ class ChipDataset:
         self,
         archive: str | Path,
         *,
-        plan: str,
+        plan: str | None = None,
         fast: str | Path | None = None,
+        epoch: int | None = None,
         rank: int = 0,
         world_size: int = 1,
         notify: Notifier | None = None,
@@ -75,9 +77,10 @@ class ChipDataset:
         """Open a plan.
 
         Args:
-            archive: URL or path of the archive, where the plan is.
-            plan: Plan id.
-            fast: Root of fast storage on this host; None where `archive` is a static export.
+            archive: URL or path of the archive, where the plan is; or of a static export.
+            plan: Plan id; not needed with the URL of an export.
+            fast: Root of fast storage on this host; None: read a static export.
+            epoch: Of an export, another epoch than its plan's: the same chips in another order.
             rank: This rank, from 0.
             world_size: How many ranks share each minibatch.
             notify: Reports consumed megabatches; None reports to nobody.
@@ -94,14 +97,16 @@ class ChipDataset:
                 goes on alone; None asks by `torch.distributed` where it is up with these ranks.
 
         Raises:
-            MissingError: The archive has no such plan.
+            MissingError: The archive has no such plan, or no whole export of it.
             RequestError: Rank, world size and plan do not fit together, or tensors are asked for
                 and torch is not installed.
             StoreError: The archive cannot be read.
         """
-        source = _open_source(archive, plan, fast)
+        source = _open_source(archive, plan, fast, epoch=epoch)
         summary = source.plan
         check_share(summary, rank=rank, world_size=world_size)
+        if notify is not None and fast is None:
+            raise RequestError("an export is never removed, so nobody waits for reports; no notify")
         if notify is not None and (notify.rank, notify.world_size) != (rank, world_size):
             raise RequestError(
                 f"the notifier is of rank {notify.rank} of {notify.world_size} and the dataset of "
@@ -365,10 +370,19 @@ class ChipDataset:
         return {**self.__dict__, "_progress": silent, "_agree": alone}
 
 
-def _open_source(archive: str | Path, plan: str, fast: str | Path | None) -> Source:
+def _open_source(
+    archive: str | Path, plan: str | None, fast: str | Path | None, *, epoch: int | None
+) -> Source:
     """Find where the megabatches are."""
     if fast is None:
-        raise RequestError("say where fast storage is: fast=…")
+        return open_export(archive, plan, epoch=epoch)
+    if plan is None:
+        raise RequestError("say which plan is on fast storage: plan=…")
+    if epoch is not None:
+        raise RequestError(
+            f"epoch {epoch} is asked of fast storage, where each epoch is a plan of its own; plan "
+            "and stage it, or train on an export"
+        )
     return FastStorage(Path(fast), _read_plan(archive, plan))
 
 

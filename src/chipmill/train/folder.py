@@ -36,13 +36,22 @@ def read_manifest(folder: Path) -> Manifest | None:
     except OSError as err:
         raise TransientError(f"{path} cannot be read ({err}); look at fast storage") from err
     manifest = decode_manifest(data, where=str(path))
+    check_packs(manifest, where=str(path))
+    return manifest
+
+
+def check_packs(manifest: Manifest, *, where: str) -> None:
+    """Refuse a manifest whose parts do not fit together.
+
+    Raises:
+        PackError: A pack is of no group, or not a plain file name; `where` names the manifest.
+    """
     for pack in manifest.packs:
         if pack.group >= len(manifest.groups) or Path(pack.file).name != pack.file:
             raise PackError(
-                f"{path} names the pack {pack.file!r} of group {pack.group}, which cannot be "
+                f"{where} names the pack {pack.file!r} of group {pack.group}, which cannot be "
                 f"({len(manifest.groups)} groups, plain file names only); stage it again"
             )
-    return manifest
 
 
 def _file_limit() -> int:
@@ -144,7 +153,7 @@ class MegabatchFolder:
         """
         for index, entry in enumerate(self.manifest.packs):
             pack = self.pack(index)
-            with pack.path.open("rb") as file:
+            with (self.path / entry.file).open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
             if found != entry.sha256:
                 raise PackError(

@@ -82,7 +82,8 @@ class Pixels(Protocol):
 class Pack:
     """The chips of one scene; the file is closed with the last reference."""
 
-    path: Path
+    path: Path | str
+    """Where it lies; a URL where that is a store."""
     header: PackHeader
     chip_ids: tuple[str, ...]
     latlon: NDArray[np.float64]
@@ -131,12 +132,33 @@ class Pack:
                 )
             rows = _Rows.read(whole)
             source = _source(path, reader, header, whole=whole, rows=rows)
-        return cls(
-            path=path,
-            header=header,
+        return cls.made(
+            path,
+            header,
             chip_ids=rows.chip_ids,
             latlon=rows.latlon,
             cloud_fraction=rows.cloud_fraction,
+            source=source,
+        )
+
+    @classmethod
+    def made(
+        cls,
+        path: Path | str,
+        header: PackHeader,
+        *,
+        chip_ids: tuple[str, ...],
+        latlon: NDArray[np.float64],
+        cloud_fraction: NDArray[np.float32],
+        source: Pixels,
+    ) -> Self:
+        """Make a pack of what is known of it; see the fields."""
+        return cls(
+            path=path,
+            header=header,
+            chip_ids=chip_ids,
+            latlon=latlon,
+            cloud_fraction=cloud_fraction,
             facts=_facts(header.bands),
             time=np.datetime64(header.datetime.astimezone(UTC).replace(tzinfo=None), "us"),
             source=source,

@@ -1,9 +1,12 @@
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# rasterio and webdataset ship no types.
 """Files of an export for other loaders, read as these loaders read them."""
 
 import math
 import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +14,6 @@ from typing import Any, Protocol
 import numpy as np
 import pytest
 import rasterio
-import webdataset
 import yaml
 from numpy.typing import NDArray
 from rasterio.windows import Window
@@ -23,7 +25,7 @@ from chipmill.formats.export import Export
 from chipmill.formats.pack import PackBand, PackHeader, lay_out
 from chipmill.formats.plan import Plan
 from chipmill.io.store import Store
-from chipmill.model.export_request import ExportRequest
+from chipmill.model.export_request import ExportRequest, Form
 from chipmill.model.plan_request import PlanRequest
 from chipmill.steps.export import begin_export, export_scenes, export_shards
 from chipmill.steps.render import render, render_shards, seal_renderings
@@ -31,7 +33,8 @@ from chipmill.steps.seal import seal_export
 
 CHIP = 16
 CUBE = 4
-# The webdataset package leaves its files to the garbage collector.
+webdataset: Any = import_module("webdataset")
+# It leaves its files to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file <_io.BufferedReader:ResourceWarning")
 CLAY = {
     "sentinel-2-l2a": [
@@ -91,7 +94,8 @@ def window(archive: Store, collection: str, band: str, scene: str, place: str) -
     path = archive.local_path(layout.asset_key(collection, scene, asset))
     with rasterio.open(path) as file:
         size = CHIP // (2 if file.transform.a == 20 else 1)
-        return file.read(index, window=Window(col * size, row * size, size, size))
+        where: Any = Window(col * size, row * size, size, size)  # pyright: ignore[reportCallIssue]
+        return file.read(index, window=where)
 
 
 def windows(archive: Store, collection: str, scene: str, place: str) -> NDArray[np.float32]:
@@ -207,7 +211,7 @@ def test_rendering_again_changes_nothing(rendered: tuple[Store, Export]) -> None
     archive, whole = rendered
     prefix = layout.export_prefix(whole.name)
     before = {key: archive.get(key) for key in archive.keys(prefix)}
-    asked = {"npz": CUBE, "webdataset": 50}
+    asked: dict[Form, int] = {"npz": CUBE, "webdataset": 50}
     assert render_shards(whole.name, archive, forms=asked) == []
     for form, chips in asked.items():
         archive.delete(layout.rendering_key(whole.name, form, chips))

@@ -50,10 +50,9 @@ class Exported:
         if local is not None:
             return MegabatchFolder(local / folder, manifest)
         key = f"{folder}/{layout.CHIP_TABLE}"
-        entries = decode_index(read_file(self.url, key), where=f"{self.url}/{key}")
-        opener = RangedPacks(
-            open_store(self.url), folder, {each.pack.file: each for each in entries}
-        )
+        table = decode_index(read_file(self.url, key), where=f"{self.url}/{key}")
+        entries = {entry.pack.file: entry for entry in table}
+        opener = RangedPacks(open_store(self.url), folder, entries)
         return MegabatchFolder(Path(folder), manifest, opener=opener)
 
     def where(self, number: int) -> str:
@@ -101,8 +100,8 @@ def open_export(
         url, export = root, _read(root)
     if plan not in (None, export.plan.plan):
         raise RequestError(
-            f"the export {url} is of plan {export.plan.plan}, not of {plan}; leave the plan out, or "
-            "name the right export"
+            f"the export {url} is of plan {export.plan.plan}, not of {plan}; leave the plan out, "
+            "or name the right export"
         )
     numbers = tuple(range(len(export.megabatches)))
     opened = Exported(url=url, export=export, plan=export.plan, numbers=numbers)
@@ -127,7 +126,7 @@ def _of_epoch(opened: Exported, epoch: int) -> Exported:
         raise RequestError(f"there is no epoch {epoch}; count from 0")
     plan = opened.plan
     drawn = permutation(len(opened.numbers), key=("export megabatches", plan.seed, epoch))
-    numbers = tuple(drawn.tolist())
+    numbers = tuple(int(number) for number in drawn)
     parts = tuple(plan.megabatches[number] for number in numbers)
     again = replace(
         opened,

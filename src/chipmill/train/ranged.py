@@ -1,7 +1,7 @@
 """Packs that lie in a store, read by ranges; and the small files beside them.
 
-A process that was forked cannot use a store that its parent has used: the threads of obstore are not
-there, and it would wait for them for ever. Local files are therefore read without it.
+A process that was forked cannot use a store if its parent has used one: the threads of obstore are
+not there, and it would wait for them for ever. Local files are therefore read without it.
 """
 
 import os

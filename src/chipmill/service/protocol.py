@@ -41,7 +41,7 @@ class ImpatientProtocol(H11Protocol):
     def shutdown(self) -> None:
         """End with the server; a stream, which would never end by itself, is told to."""
         super().shutdown()
-        if self.cycle is not None and self.cycle.response_started:
+        if self.cycle and self.cycle.response_started:  # None before the first request
             self.transport.close()  # what is written still goes out
 
     def hang_up(self) -> None:

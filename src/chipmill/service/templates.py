@@ -71,6 +71,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(WEB), autoescape=True, undefined=StrictUndefined, auto_reload=False
     )
-    environment.filters.update(size=size, span=span, ago=ago, iso=iso, clock=clock)
+    filters = cast("dict[str, object]", environment.filters)
+    filters.update(size=size, span=span, ago=ago, iso=iso, clock=clock)
     cast("dict[str, object]", environment.globals).update(words=WORDS, session=None)
     return environment

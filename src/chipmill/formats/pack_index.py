@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import pyarrow as pa
@@ -80,7 +80,7 @@ def encode_index(entries: Sequence[PackEntry]) -> bytes:
         pa.array([getattr(entry, name).model_dump_json() for entry in entries]) for name in _TEXTS
     ]
     bounds = pa.array(np.cumsum([0, *(len(entry.row) for entry in entries)]), pa.int32())
-    make: Any = pa.ListArray.from_arrays  # the stubs do not tell kinds of arrays apart
+    make = cast("Any", pa.ListArray).from_arrays  # the stubs do not tell kinds of arrays apart
     lists = [make(bounds, pa.array(_joined(entries, name), kind)) for name, kind in _LISTS.items()]
     file = BytesIO()
     parquet.write_table(pa.Table.from_arrays([*texts, *lists], schema=PACK_INDEX), file, **_WRITING)

@@ -1,11 +1,13 @@
 """Grids of pixels and of chips."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from chipmill.errors import SceneError
 from chipmill.model.count import Tally, Windows, nodata_mask
@@ -123,11 +125,15 @@ def test_any_blocks_count_each_pixel_under_each_chip(
     windows = Windows.of(chips, grid=grid(*coarse, 10 * factor), where="both")
     pixels = np.random.default_rng(seed).random(coarse) < 0.3
     tally = Tally(windows, masks=2)
+
+    def both(bands: tuple[NDArray[Any], ...], out: NDArray[np.bool_]) -> None:
+        out[0], out[1] = bands[0], ~bands[0]
+
     for top in range(0, coarse[0], block[0]):
         for left in range(0, coarse[1], block[1]):
             part = pixels[top : top + block[0], left : left + block[1]]
             if top < tally.reach[0] and left < tally.reach[1]:
-                tally.add((part,), lambda bands: (bands[0], ~bands[0]), top=top, left=left)
+                tally.add((part,), both, top=top, left=left)
     for row, (first, last) in enumerate(windows.down.tolist()):
         for col, (left, right) in enumerate(windows.across.tolist()):
             under = pixels[first:last, left:right]

@@ -7,8 +7,9 @@ said once a scene is also in the schema's metadata of a part, under `chipmill.sc
 import hashlib
 import json
 from dataclasses import dataclass
+from datetime import UTC
 from io import BytesIO
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ from pyarrow import parquet
 from pydantic import AwareDatetime, BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from chipmill.errors import StoreError
+from chipmill.formats.columns import numbers, texts, word_column
 from chipmill.model.box import Box, around, outward
 
 SCENE = b"chipmill.scene"
@@ -186,13 +188,6 @@ def scene_row(scene: IndexedScene, *, part: str) -> dict[str, Any]:
     return {name: values[name] for name in SCENES.names}
 
 
-def word_column(value: str | None, count: int) -> "pa.Array[Any]":
-    """Repeat a word of a scene as a column."""
-    codes = pa.repeat(pa.scalar(None if value is None else 0, pa.int32()), count)
-    words = pa.array([] if value is None else [value], pa.string())
-    return cast("pa.Array[Any]", pa.DictionaryArray.from_arrays(codes, words))
-
-
 def geo_metadata() -> bytes:
     """Describe the geometry column as GeoParquet 1.1 has it; longitude and latitude (OGC:CRS84)."""
     column = {
@@ -213,30 +208,33 @@ def _arrays(scene: IndexedScene, chips: ChipColumns) -> "list[pa.Array[Any]]":
     )
     count = len(row)
     boxes = outward(chips.boxes)
-    sides = [pa.array(np.ascontiguousarray(boxes[:, side])) for side in range(len(SIDES))]
+    sides = [numbers(boxes[:, side]) for side in range(len(SIDES))]
+    moment = np.datetime64(scene.datetime.astimezone(UTC).replace(tzinfo=None), "us")
     return [
         _ids(scene.scene, row, col),
         word_column(scene.scene, count),
         word_column(scene.collection, count),
-        pa.array(row),
-        pa.array(col),
-        pa.array(chips.cloud_fraction),
-        pa.array(chips.nodata_fraction),
-        pa.repeat(pa.scalar(scene.datetime, pa.timestamp("us", tz="UTC")), count),
-        pa.array(np.full(count, scene.gsd, np.float32)),
+        numbers(row),
+        numbers(col),
+        numbers(chips.cloud_fraction),
+        numbers(chips.nodata_fraction),
+        numbers(np.full(count, moment.astype(np.int64)), pa.timestamp("us", tz="UTC")),
+        numbers(np.full(count, scene.gsd, np.float32)),
         word_column(scene.platform, count),
         word_column(",".join(scene.bands), count),
         word_column(scene.item_key, count),
         word_column(scene.assets, count),
         pa.StructArray.from_arrays(sides, fields=list(BOX)),
-        pa.array(shapely.to_wkb(chips.polygons).tolist(), pa.binary()),
+        texts(shapely.to_wkb(chips.polygons).tolist(), pa.binary()),
     ]
 
 
 def _ids(scene: str, row: NDArray[np.uint16], col: NDArray[np.uint16]) -> "pa.Array[Any]":
-    join: Any = pc.binary_join_element_wise  # its stubs know no scalars
-    rows, cols = (pa.array(axis).cast(pa.string()) for axis in (row, col))
-    return join(join(scene, rows, "/"), cols, "-")
+    same = numbers(np.zeros(len(row), np.int32))
+    words = [texts([word], pa.string()).take(same) for word in (f"{scene}/".encode(), b"-", b"")]
+    rows, cols = (numbers(axis).cast(pa.string()) for axis in (row, col))
+    join: Any = pc.binary_join_element_wise  # a separator that is no column would load pandas too
+    return join(words[0], rows, words[1], cols, words[2])
 
 
 def _digest(scene: IndexedScene, chips: ChipColumns) -> str:

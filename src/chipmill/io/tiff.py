@@ -6,27 +6,21 @@ blocks, is decoded by imagecodecs; all other blocks by GDAL, which has the last 
 damaged as well.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import SEEK_END
 from itertools import islice
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
-from obstore import Bytes
 from tifffile import TiffFile, TiffPage
 
 from chipmill.errors import ChipmillError, SceneError
+from chipmill.io.blocks import Layer, Pixels, Spot, decoder
 from chipmill.io.remote import GAP, open_file
 from chipmill.io.store import Store
 from chipmill.model.grid import MAX_BLOCK
 
-Pixels = NDArray[Any]
-
-BATCH = 1 * 2**20
-"""Bytes of blocks that are asked for at once; what one thread holds in memory."""
-BATCH_BLOCKS = 256
 _DIRECTORIES = 64
 """So many are looked through for a mask; a file has two and some overviews."""
 _LOSSLESS = {1, 5, 8, 32773, 32946, 34925, 50000}
@@ -35,74 +29,6 @@ _MASK = 4
 """NewSubfileType of a directory that is the mask of the picture (TIFF 6.0, tag 254)."""
 _ALPHA = {1, 2}
 """Values of ExtraSamples that mean alpha (TIFF 6.0, tag 338)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spot:
-    """Where a block lies."""
-
-    number: int
-    top: int
-    left: int
-    """First row and column of the file."""
-    shape: tuple[int, int]
-    """Rows and columns of it that lie inside the file."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
-    """One directory of a TIFF: the picture, or its mask."""
-
-    page: TiffPage
-    shape: tuple[int, int]
-    block: tuple[int, int]
-    """Rows and columns of a block."""
-    bands: int
-    dtype: np.dtype[Any]
-    starts: NDArray[np.int64]
-    sizes: NDArray[np.int64]
-    """Bytes of each block in the file, shape (planes, blocks); size 0: it is not there."""
-    is_mask: bool = False
-
-    def spots(self, bands: tuple[int, ...], *, reach: tuple[int, int]) -> list[Spot]:
-        """List the blocks that begin within `reach` (rows, columns), in the order of the file."""
-        height, width = self.block
-        across = -(-self.shape[1] // width)
-        found = [
-            Spot(
-                number=top // height * across + left // width,
-                top=top,
-                left=left,
-                shape=(min(height, self.shape[0] - top), min(width, self.shape[1] - left)),
-            )
-            for top in range(0, reach[0], height)
-            for left in range(0, reach[1], width)
-        ]
-        plane = self.places(bands)[0][0]
-        return sorted(found, key=lambda spot: int(self.starts[plane, spot.number]))
-
-    def places(self, bands: tuple[int, ...]) -> list[tuple[int, int]]:
-        """Give the plane of each band, and its place among the samples there."""
-        separate = len(self.starts) > 1
-        return [(band - 1, 0) if separate else (0, band - 1) for band in bands]
-
-    def is_there(self, spot: Spot, bands: tuple[int, ...]) -> bool:
-        """Tell whether the file holds the block of any of these bands."""
-        return any(self.sizes[plane, spot.number] for plane, _ in self.places(bands))
-
-    def batches(self, spots: Iterable[Spot], bands: tuple[int, ...]) -> Iterator[list[Spot]]:
-        """Put blocks together that are read at once."""
-        planes = list(dict(self.places(bands)))
-        batch: list[Spot] = []
-        size = 0
-        for spot in spots:
-            batch.append(spot)
-            size += int(self.sizes[planes, spot.number].sum())
-            if size >= BATCH or len(batch) >= BATCH_BLOCKS:
-                yield batch
-                batch, size = [], 0
-        if batch:
-            yield batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,8 +58,8 @@ class Tiff:
             bands: Positions of the bands, counted from 1.
 
         Yields:
-            Each block with the pixels of its bands, of shape (y, x) each; None where the file holds
-            nothing for a band.
+            Each block with the pixels of its bands, of shape (y, x) each, which are there until the
+            next block is asked for; None where the file holds nothing for a band.
 
         Raises:
             SceneError: A block is damaged.
@@ -154,11 +80,12 @@ class Tiff:
                 f"end at {max(ends)}; copy the scene again or drop it"
             )
         data = dict(zip(there, self.store.ranges(self.key, starts, ends, gap=GAP), strict=True))
+        decode = decoder(layer)
         for spot in batch:
             segments = {plane: data.get((plane, spot.number)) for plane in planes}
             try:
                 decoded = {
-                    plane: None if part is None else _decode(layer, part, spot, plane)
+                    plane: None if part is None else decode(part, spot, plane)
                     for plane, part in segments.items()
                 }
             except Exception:  # noqa: BLE001  # a codec raises what it likes; GDAL says what is wrong
@@ -241,12 +168,3 @@ def _alpha(page: TiffPage) -> int | None:
     extra = [int(kind) for kind in page.extrasamples]
     first = page.samplesperpixel - len(extra) + 1
     return next((first + place for place, kind in enumerate(extra) if kind in _ALPHA), None)
-
-
-def _decode(layer: Layer, data: Bytes, spot: Spot, plane: int) -> Pixels:
-    """Decode one block: shape (y, x, samples)."""
-    index = plane * layer.starts.shape[1] + spot.number
-    pixels, _, _ = layer.page.decode(cast("bytes", data), index)
-    if pixels is None:
-        raise SceneError("a block without pixels")
-    return pixels[0, : spot.shape[0], : spot.shape[1]]

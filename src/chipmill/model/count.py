@@ -1,7 +1,9 @@
 """Tell the nodata pixels of a file, and count pixels chip by chip, block after block of it."""
 
+from bisect import bisect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from threading import Lock
 from typing import Any
@@ -12,8 +14,8 @@ from numpy.typing import NDArray
 from chipmill.model.grid import ChipGrid, Grid, ratio, spans
 
 Pixels = NDArray[Any]
-Masks = Callable[[tuple[Pixels, ...]], tuple[NDArray[np.bool_], ...]]
-"""Gives masks of the pixels of some bands; all arrays have the shape (y, x)."""
+Masks = Callable[[tuple[Pixels, ...], NDArray[np.bool_]], None]
+"""Writes masks of the pixels of some bands, each of shape (y, x), into an array (masks, y, x)."""
 
 _PIECE = 128
 """Rows that are judged at once: they stay in the cache of a core, and a column's sum in a byte."""
@@ -33,8 +35,11 @@ def nodata_mask(values: NDArray[np.generic], nodata: float | None) -> NDArray[np
         Shape (y, x): true where *all* bands are nodata, as GDAL's dataset mask has it; a single
         dark band of an aerial photograph is a dark pixel.
     """
+    found = np.zeros((1, *values.shape[1:]), np.bool_)
     tells = nodata_masks(nodata, values.dtype)
-    return tells(tuple(values))[0] if tells else np.zeros(values.shape[1:], np.bool_)
+    if tells:
+        tells(tuple(values), found)
+    return found[0]
 
 
 def nodata_masks(nodata: float | None, dtype: np.dtype[Any]) -> Masks | None:
@@ -42,20 +47,20 @@ def nodata_masks(nodata: float | None, dtype: np.dtype[Any]) -> Masks | None:
     if nodata is None:
         return None
     if np.isnan(nodata):
-        return None if dtype.kind in "iu" else lambda bands: (_all(np.isnan, bands),)
+        return None if dtype.kind in "iu" else lambda bands, out: _all(np.isnan, bands, out[0])
     # In the file's own type: a comparison with a float would first turn every pixel into a float.
     with np.errstate(invalid="ignore", over="ignore"):  # 1e20 in a file of bytes
         own = np.array(nodata).astype(dtype)
     if own != nodata if dtype.kind in "iu" else np.isinf(own) != np.isinf(nodata):
         return None
-    return lambda bands: (_all(lambda values: np.equal(values, own), bands),)
+    equal = partial(np.equal, own)
+    return lambda bands, out: _all(equal, bands, out[0])
 
 
-def _all(test: Callable[[Pixels], Pixels], bands: tuple[Pixels, ...]) -> NDArray[np.bool_]:
-    found = test(bands[0])
+def _all(test: Callable[..., Pixels], bands: tuple[Pixels, ...], out: NDArray[np.bool_]) -> None:
+    test(bands[0], out=out)
     for band in bands[1:]:
-        found &= test(band)
-    return found
+        np.logical_and(out, test(band), out=out)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,21 +117,24 @@ class Tally:
 
         Args:
             bands: Its pixels, each of shape (y, x).
-            masks: Tells which of them count; it gives as many masks as there are kinds.
+            masks: Tells which of them count, in as many masks as there are kinds.
             top: Row of the file at which the block begins.
             left: Column of the file at which it begins.
         """
         height, width = bands[0].shape
         row, ys = _cut(self._ys, top, top + height)
         col, xs = _cut(self._xs, left, left + width)
-        columns = np.zeros((len(self._cells), len(ys) - 1, width), np.uint32)
-        for number, (first, last) in enumerate(pairwise((ys - top).tolist())):
-            for piece in range(first, last, _PIECE):
-                rows = slice(piece, min(piece + _PIECE, last))
-                for kind, mask in enumerate(masks(tuple(band[rows] for band in bands))):
-                    columns[kind, number] += _ADD(mask.view(np.uint8), axis=0, dtype=np.uint8)
-        cells = _ADD_AT(columns[:, :, : xs[-1] - left], xs[:-1] - left, axis=2, dtype=np.int64)
-        self._put(row, col, cells)
+        starts, ends = _pieces((ys - top).tolist())
+        used = int(xs[-1]) - left
+        mask = np.empty((len(self._cells), _PIECE, used), np.bool_)
+        columns = np.empty((len(starts), len(self._cells), used), np.uint8)
+        for first, last, column in zip(starts, ends, columns, strict=True):
+            found = mask[:, : last - first]
+            masks(tuple(band[first:last, :used] for band in bands), found)
+            _ADD(found.view(np.uint8), axis=1, dtype=np.uint8, out=column)
+        cells = _ADD_AT(columns, xs[:-1] - left, axis=2, dtype=np.int64)
+        cells = _ADD_AT(cells, np.searchsorted(starts, ys[:-1] - top), axis=0)
+        self._put(row, col, cells.swapaxes(0, 1))
 
     def add_whole(self, shape: tuple[int, int], *, top: int, left: int) -> None:
         """Count all pixels of a block (y, x), in each kind, without looking at them."""
@@ -155,12 +163,19 @@ class Tally:
             self._cells[:, row : row + height, col : col + width] += cells
 
 
+def _pieces(edges: list[int]) -> tuple[list[int], list[int]]:
+    """Cut cells into pieces of some rows at most; gives the first row of each and the one after."""
+    starts = [row for first, last in pairwise(edges) for row in range(first, last, _PIECE)]
+    ends = [min(row + _PIECE, edges[bisect(edges, row)]) for row in starts]
+    return starts, ends
+
+
 def _cut(edges: NDArray[np.int64], first: int, last: int) -> tuple[int, NDArray[np.int64]]:
     """Cut a stretch of pixels at the edges inside; gives the number of its first cell as well.
 
     What lies beyond the last edge is cut off.
     """
     last = min(last, int(edges[-1]))
-    inside = edges[(edges > first) & (edges < last)]
-    number = int(np.searchsorted(edges, first, side="right")) - 1
-    return number, np.array([first, *inside, last])
+    start = int(np.searchsorted(edges, first, side="right"))
+    end = int(np.searchsorted(edges, last))
+    return start - 1, np.concatenate(([first], edges[start:end], [last]))

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from chipmill.model.quality import QualityRule
 
-Mask = Callable[[NDArray[Any]], NDArray[np.bool_]]
+Mask = Callable[[NDArray[Any], NDArray[np.bool_]], object]
+"""Tells something of values (y, x), and writes it into an array of the same shape: memory that is
+used again stays in the cache."""
 
 _STRETCHES = 6
 """So many stretches of values are told faster than by looking up."""
@@ -26,9 +28,9 @@ _STRETCHES = 6
 class Judge:
     """What a rule says of the pixels of a band of one data type."""
 
-    masks: Callable[[tuple[NDArray[Any], ...]], tuple[NDArray[np.bool_], ...]]
-    """Tells nodata, and what is cloud *or* nodata, of the pixels (y, x) of a band: two masks of the
-    same shape. A pixel is cloud or nodata, never both: the cloud is the difference."""
+    masks: Callable[[tuple[NDArray[Any], ...], NDArray[np.bool_]], None]
+    """Tells nodata, and what is cloud *or* nodata, of the pixels (y, x) of a band; writes it into
+    an array (2, y, x). A pixel is cloud or nodata, never both: the cloud is the difference."""
     strange: Callable[[NDArray[Any]], tuple[int, int]]
     """Counts the pixels that the rule cannot be meant for, and those that are not nodata."""
 
@@ -37,7 +39,7 @@ def judge(rule: QualityRule, dtype: np.dtype[Any]) -> Judge:
     """Make the fast form of a rule for the pixels of a data type."""
     if dtype.kind != "u" or dtype.itemsize > np.dtype(np.uint16).itemsize:
         return Judge(
-            lambda bands: _plain(rule, bands[0]),
+            lambda bands, out: _plain(rule, bands[0], out),
             lambda values: _plainly_strange(rule, values),
         )
     every = np.arange(2 ** (8 * dtype.itemsize), dtype=dtype)
@@ -45,15 +47,25 @@ def judge(rule: QualityRule, dtype: np.dtype[Any]) -> Judge:
     always, _ = replace(rule, nodata=rule.always).masks(every)
     empty, either = _mask(nodata, every), _mask(nodata | cloud, every)
     odd = _mask(~(always | nodata) if rule.always else np.zeros_like(always), every)
-    return Judge(
-        lambda bands: (empty(bands[0]), either(bands[0])),
-        lambda values: (_count(odd(values)), values.size - _count(empty(values))),
-    )
+
+    def masks(bands: tuple[NDArray[Any], ...], out: NDArray[np.bool_]) -> None:
+        empty(bands[0], out[0])
+        either(bands[0], out[1])
+
+    def strange(values: NDArray[Any]) -> tuple[int, int]:
+        found = np.empty(values.shape, np.bool_)
+        odd(values, found)
+        count = _count(found)
+        empty(values, found)
+        return count, values.size - _count(found)
+
+    return Judge(masks, strange)
 
 
-def _plain(rule: QualityRule, values: NDArray[Any]) -> tuple[NDArray[np.bool_], ...]:
+def _plain(rule: QualityRule, values: NDArray[Any], out: NDArray[np.bool_]) -> None:
     nodata, cloud = rule.masks(values)
-    return nodata, nodata | cloud
+    out[0] = nodata
+    np.logical_or(nodata, cloud, out=out[1])
 
 
 def _plainly_strange(rule: QualityRule, values: NDArray[Any]) -> tuple[int, int]:
@@ -70,29 +82,31 @@ def _mask(table: NDArray[np.bool_], every: NDArray[Any]) -> Mask:
     edges = np.flatnonzero(np.diff(table, prepend=False, append=False))
     if len(edges) <= 2 * _STRETCHES:
         tests = [_stretch(first, end, len(table)) for first, end in edges.reshape(-1, 2).tolist()]
-        return lambda values: _any(tests, values)
+        return lambda values, out: _any(tests, values, out)
     bits = sum(1 << bit for bit in range(len(table).bit_length() - 1) if table[1 << bit])
     if np.array_equal(table, (every & bits) != 0):
-        return lambda values: np.not_equal(np.bitwise_and(values, bits), 0)
-    return table.take
+        return lambda values, out: np.not_equal(np.bitwise_and(values, bits), 0, out=out)
+    return lambda values, out: table.take(values, out=out, mode="clip")
 
 
 def _stretch(first: int, end: int, size: int) -> Mask:
     """Tell the values from `first` to before `end`, of all that are smaller than `size`."""
     if end - first == 1:
-        return lambda values: np.equal(values, first)
+        return lambda values, out: np.equal(values, first, out=out)
     if end == size:
-        return lambda values: np.greater_equal(values, first)
+        return lambda values, out: np.greater_equal(values, first, out=out)
     if first == 0:
-        return lambda values: np.less(values, end)
+        return lambda values, out: np.less(values, end, out=out)
     # Below the first value the difference wraps around to a large one.
-    return lambda values: np.less(np.subtract(values, first), end - first)
+    return lambda values, out: np.less(np.subtract(values, first), end - first, out=out)
 
 
-def _any(tests: list[Mask], values: NDArray[Any]) -> NDArray[np.bool_]:
+def _any(tests: list[Mask], values: NDArray[Any], out: NDArray[np.bool_]) -> None:
     if not tests:
-        return np.zeros(values.shape, np.bool_)
-    found = tests[0](values)
+        out[:] = False
+        return
+    tests[0](values, out)
+    found = np.empty(out.shape if len(tests) > 1 else 0, np.bool_)
     for test in tests[1:]:
-        found |= test(values)
-    return found
+        test(values, found)
+        np.logical_or(out, found, out=out)

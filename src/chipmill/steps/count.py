@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chipmill.errors import SceneError
+from chipmill.io.blocks import Layer, Spot
 from chipmill.io.place import Place
-from chipmill.io.tiff import Layer, Spot, Tiff, open_tiff
+from chipmill.io.tiff import Tiff, open_tiff
 from chipmill.model.archived import ArchivedFile, ArchivedScene
 from chipmill.model.count import Masks, Tally, Windows, nodata_masks
 from chipmill.model.grid import ChipGrid
@@ -63,6 +64,8 @@ class _Pass:
 
     def batches(self) -> list[list[Spot]]:
         """List what is to be read; blocks that belong to no chip are not."""
+        if self.tells is None and self.layer.is_whole(self.bands):
+            return []
         spots = self.layer.spots(self.bands, reach=self.tally.reach)
         if self.tells is not None:
             return list(self.layer.batches(spots, self.bands))
@@ -110,18 +113,23 @@ def count_chips(
         SceneError: A file is damaged or does not align, or the quality band is another one.
         TransientError: A store did not answer.
     """
+    jobs = _data_files(scene)
+    if rule and scene.quality:
+        jobs.append((scene.quality, (1,)))
+    keys = {file.grid: file.key for file, _ in reversed(jobs)}
+    windows_of = {
+        grid: Windows.of(chips, grid=grid, where=f"{key} and the finest band")
+        for grid, key in keys.items()
+    }
 
     def opened(job: _Job) -> _Pass:
         file, bands = job
-        windows = Windows.of(chips, grid=file.grid, where=f"{file.key} and the finest band")
+        windows = windows_of[file.grid]
         tiff = _checked(open_tiff(*place(file.key)), file, bands)
         if file is scene.quality and rule:
             return _judging(tiff, windows, rule)
         return _emptiness(tiff, file, bands, windows, alpha=alpha)
 
-    jobs = _data_files(scene)
-    if rule and scene.quality:
-        jobs.append((scene.quality, (1,)))
     passes = _gone_through(jobs, opened)
     if not rule:
         return Shares(cloud=np.zeros((chips.rows, chips.cols), np.float32), nodata=_worst(passes))
@@ -200,15 +208,20 @@ def _emptiness(
     return _Pass(tiff=tiff, layer=tiff.image, bands=bands, tells=tells, fills=fills, tally=tally)
 
 
-def _zero(bands: tuple[NDArray[Any], ...]) -> tuple[NDArray[np.bool_]]:
-    return (np.equal(bands[0], 0),)
+def _zero(bands: tuple[NDArray[Any], ...], out: NDArray[np.bool_]) -> None:
+    np.equal(bands[0], 0, out=out[0])
 
 
 def _alpha_or(tells: Masks | None) -> Masks:
     """Tell where the last band, an alpha band, is 0, or where the others are nodata."""
     if tells is None:
-        return lambda bands: _zero(bands[-1:])
-    return lambda bands: (_zero(bands[-1:])[0] | tells(bands[:-1])[0],)
+        return lambda bands, out: _zero(bands[-1:], out)
+
+    def either(bands: tuple[NDArray[Any], ...], out: NDArray[np.bool_]) -> None:
+        tells(bands[:-1], out)
+        np.logical_or(out[0], np.equal(bands[-1], 0), out=out[0])
+
+    return either
 
 
 def _refuse_another_band(quality: _Pass, rule: QualityRule) -> None:

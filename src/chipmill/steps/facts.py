@@ -1,17 +1,20 @@
 """What the header of a file says, completed by the item and the sensor's table."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from chipmill.formats.copied import FileFacts
-from chipmill.io.raster import Header
 from chipmill.model.choice import Choice, FileBands
 from chipmill.model.extent import extent
 from chipmill.model.footprint import pixel_metres
 from chipmill.model.grid import Grid, ratio
 from chipmill.model.scene import Asset
 from chipmill.model.sensor import Sensor
+
+if TYPE_CHECKING:
+    from chipmill.io.raster import Header
 
 
 def aligned(choice: Choice, files: Mapping[str, FileFacts], *, where: str) -> Grid:
@@ -27,7 +30,7 @@ def aligned(choice: Choice, files: Mapping[str, FileFacts], *, where: str) -> Gr
     return finest
 
 
-def facts_of(header: Header, asset: Asset, kind: Sensor, *, is_quality: bool) -> FileFacts:
+def facts_of(header: "Header", asset: Asset, kind: Sensor, *, is_quality: bool) -> FileFacts:
     """Take what a file says; what it does not, the item or the sensor's table may.
 
     The table's nodata value is of data files; what a quality band has for nodata is in its rule.

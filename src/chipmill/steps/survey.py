@@ -3,7 +3,7 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urljoin
 
 from chipmill.errors import RequestError, SceneError
@@ -11,7 +11,6 @@ from chipmill.formats.archived_item import read_archived
 from chipmill.formats.copied import FileFacts
 from chipmill.formats.item_reading import Json, read_item
 from chipmill.io.place import place_of
-from chipmill.io.raster import Header, read_header
 from chipmill.io.source import open_source
 from chipmill.model.archived import ArchivedBand, ArchivedFile, ArchivedScene
 from chipmill.model.choice import BandSource, choose
@@ -20,6 +19,9 @@ from chipmill.model.scene import Asset, Scene, SceneRef
 from chipmill.model.sensor import Sensor
 from chipmill.sensors import sensor, sensors
 from chipmill.steps.facts import aligned, facts_of
+
+if TYPE_CHECKING:
+    from chipmill.io.raster import Header
 
 AT_ONCE = 8
 """Headers that are read side by side."""
@@ -119,7 +121,10 @@ def _joined(base: str, href: str) -> str:
     return scheme + urljoin(f"https://{rest}", href).removeprefix("https")
 
 
-def _header(asset: Asset) -> Header:
+def _header(asset: Asset) -> "Header":
+    # GDAL takes 37 MB and a third of a second to load; what is indexed in an archive needs none.
+    from chipmill.io.raster import read_header  # noqa: PLC0415
+
     return read_header(*place_of(asset.href))
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from chipmill.formats.chip_index import SCENES, word_column
+from chipmill.formats.chip_index import SCENES
+from chipmill.formats.columns import word_column
 from chipmill.io.spool import Place, Spool
 from chipmill.io.store import Store
 from chipmill.io.tables import read_columns, row_groups

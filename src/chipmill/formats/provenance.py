@@ -1,5 +1,8 @@
 """Where the bytes of the archive come from: one record for each copied asset."""
 
+from functools import cache
+from importlib.metadata import version
+
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from chipmill.errors import StoreError
@@ -62,6 +65,12 @@ class AssetRecord(BaseModel):
     def encode(self) -> bytes:
         """Write the record as JSON."""
         return self.model_dump_json(indent=1).encode()
+
+
+@cache
+def this_version() -> str:
+    """Give the version of chipmill that runs; looked up once, as thousands of records name it."""
+    return version("chipmill")
 
 
 def decode_record(data: bytes, *, where: str) -> AssetRecord:

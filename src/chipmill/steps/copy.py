@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 
 import stamina
 
@@ -20,7 +19,7 @@ from chipmill.errors import (
 )
 from chipmill.formats import layout
 from chipmill.formats.item_reading import read_item
-from chipmill.formats.provenance import AssetRecord
+from chipmill.formats.provenance import AssetRecord, this_version
 from chipmill.formats.signature import said, without_signature
 from chipmill.io.records import read_records, write_record
 from chipmill.io.shared import shared
@@ -152,7 +151,7 @@ class _Copier:
             source_modified=moved.modified,
             verified=moved.verified,
             copied=datetime.now(UTC),
-            version=version("chipmill"),
+            version=this_version(),
         )
         # Written once the bytes are proven: what is interrupted goes on at the next asset.
         write_record(self.scene, self.archive, record)

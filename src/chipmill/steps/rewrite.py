@@ -3,7 +3,6 @@
 import json
 import logging
 from dataclasses import fields, replace
-from importlib.metadata import version
 from typing import cast
 
 from chipmill.errors import SceneError
@@ -12,7 +11,7 @@ from chipmill.formats.copied import CopiedFile, CopiedScene
 from chipmill.formats.grid_reading import Json
 from chipmill.formats.item_reading import read_item
 from chipmill.formats.item_writing import write_collection, write_item
-from chipmill.formats.provenance import AssetRecord
+from chipmill.formats.provenance import AssetRecord, this_version
 from chipmill.io.raster import open_raster
 from chipmill.io.records import read_records
 from chipmill.io.store import Store
@@ -58,7 +57,7 @@ def rewrite_item(
     if statistics:
         measured = asset_statistics(scene, copied.choice, copied.files, archive)
         copied = replace(copied, statistics=measured)
-    written = write_item(copied, version=version("chipmill"))
+    written = write_item(copied, version=this_version())
     if findings := written["properties"].get("chipmill:findings"):
         log.warning("%s: its files differ from its item and win: %s", scene, "; ".join(findings))
     collection = layout.collection_key(scene.collection)

@@ -20,7 +20,14 @@ from pyarrow import ipc
 
 from chipmill.formats import layout
 from chipmill.formats.manifest import Manifest, ManifestGroup, ManifestPack
-from chipmill.formats.pack import PackBand, PackHeader, encode_pixels, lay_out, pack_schema
+from chipmill.formats.pack import (
+    Normalization,
+    PackBand,
+    PackHeader,
+    encode_pixels,
+    lay_out,
+    pack_schema,
+)
 from chipmill.formats.plan import Plan, PlannedMegabatch
 from chipmill.model.order import ORDER_VERSION
 from chipmill.train.folder import MegabatchFolder
@@ -43,7 +50,18 @@ def _bands(group: int, scene: int) -> tuple[PackBand, ...]:
         alike = (("red", red), ("nir", 0.842), ("angle", None))
         return lay_out(
             [
-                PackBand(name=name, wavelength=wave, gsd=10, dtype="uint16", shape=full, start=0)
+                PackBand(
+                    name=name,
+                    wavelength=wave,
+                    gsd=10,
+                    dtype="uint16",
+                    shape=full,
+                    start=0,
+                    mean=40.0 + scene,
+                    std=20.0,
+                    scale=0.01,
+                    offset=-0.5,
+                )
                 for name, wave in alike
             ]
         )
@@ -81,6 +99,8 @@ class Builder:
     compression: Literal["lz4", "zstd"] | None
     rows: int
     """Chips of one record batch."""
+    mixed: bool = False
+    decibels: bool = False
 
     def pack(self, folder: Path, scene: int, *, group: int, chips: int) -> ManifestPack:
         """Write one pack and describe it."""
@@ -134,7 +154,11 @@ class Builder:
                 **self._shared(),
                 "megabatch": number,
                 "groups": tuple(
-                    ManifestGroup(collection=name, bands=_bands(group, 0))
+                    ManifestGroup(
+                        collection=name,
+                        bands=_bands(group, 0),
+                        normalization=Normalization(decibels=self.decibels),
+                    )
                     for group, name in enumerate(COLLECTIONS)
                 ),
                 "packs": tuple(packs),
@@ -174,6 +198,7 @@ class Builder:
             "epoch": 2,
             "minibatch": self.minibatch,
             "leftover": self.leftover,
+            "mixed": self.mixed,
             "order_version": ORDER_VERSION,
             "chip_size": CHIP,
         }
@@ -197,8 +222,10 @@ def build() -> Callable[..., Path]:
         leftover: str = "drop",
         compression: Literal["lz4", "zstd"] | None = None,
         rows: int = 3,
+        mixed: bool = False,
+        decibels: bool = False,
     ) -> Path:
-        builder = Builder(root, minibatch, leftover, compression, rows)
+        builder = Builder(root, minibatch, leftover, compression, rows, mixed, decibels)
         builder.plan(megabatches)
         return root
 

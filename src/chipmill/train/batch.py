@@ -26,16 +26,12 @@ class BatchFacts(ABC):
     """What arrays and tensors have in common."""
 
     chip_ids: tuple[str, ...]
-    bands: tuple[str, ...]
-    collection: str
     plan: str
     position: Position
     after: Position
     """Where the rank stands once this batch is consumed."""
     manifest: str
     """Digest of the megabatch's manifest: it fixes the order."""
-    decibels: bool
-    """Whether mean and std are of 10 log10 of the physical value, not of the digital number."""
     stalled: float
     """Seconds that were spent before this batch waiting for its megabatch to be staged."""
 
@@ -47,6 +43,18 @@ class BatchFacts(ABC):
     @abstractmethod
     def nbytes(self) -> int:
         """Bytes of the pixels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GroupFacts(BatchFacts):
+    """What arrays and tensors of chips with the same bands have in common."""
+
+    bands: tuple[str, ...]
+    collection: str
+    decibels: bool
+    """Whether mean and std are of 10 log10 of the physical value, not of the digital number."""
+    normalized: bool
+    """Whether the pixels are normalised by mean and std already."""
 
     @abstractmethod
     def _lent(self) -> Lent | None:
@@ -62,11 +70,12 @@ class BatchFacts(ABC):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Batch(BatchFacts):
+class Batch(GroupFacts):
     """A batch as NumPy arrays; NaN where a value is not known."""
 
     pixels: NDArray[np.generic]
-    """Shape (chips, bands, y, x): digital numbers, coarser bands repeated to the finest grid."""
+    """Shape (chips, bands, y, x): digital numbers, or floats where that is asked for; coarser bands
+    are on the finest grid."""
     wavelength: NDArray[np.float32]
     """Centre wavelength in micrometres, shape (chips, bands), as all of the next six."""
     fwhm: NDArray[np.float32]
@@ -102,13 +111,13 @@ class Batch(BatchFacts):
         Raises:
             RequestError: torch is not installed.
         """
-        facts = {item.name: getattr(self, item.name) for item in fields(BatchFacts)}
+        facts = {item.name: getattr(self, item.name) for item in fields(GroupFacts)}
         tensors = {name: tensor(getattr(self, name)) for name in _array_names() if name != "time"}
         return TorchBatch(**facts, **tensors, time=tensor(self.time.astype(np.int64)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TorchBatch(BatchFacts):
+class TorchBatch(GroupFacts):
     """A batch as tensors, with the shapes and meanings of `Batch`."""
 
     pixels: Tensor
@@ -153,7 +162,7 @@ def _as_array(value: object) -> object:
     return array_of(value) if is_tensor(value) else value
 
 
-def _rebuilt(kind: type[BatchFacts], values: dict[str, Any]) -> BatchFacts:
+def _rebuilt(kind: type[GroupFacts], values: dict[str, Any]) -> GroupFacts:
     """Put a batch together that another process has sent."""
     pixels = values["pixels"]
     if isinstance(pixels, Lent):
@@ -165,5 +174,5 @@ def _rebuilt(kind: type[BatchFacts], values: dict[str, Any]) -> BatchFacts:
 
 def _array_names() -> list[str]:
     """Name the fields that are arrays in one form and tensors in the other."""
-    shared = {item.name for item in fields(BatchFacts)}
+    shared = {item.name for item in fields(GroupFacts)}
     return [item.name for item in fields(TorchBatch) if item.name not in shared]

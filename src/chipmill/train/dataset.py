@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from pydantic import TypeAdapter
 
@@ -20,6 +21,7 @@ from chipmill.train.batch import Batch, BatchFacts, Position, TorchBatch
 from chipmill.train.exported import open_export
 from chipmill.train.folder import MegabatchFolder
 from chipmill.train.memory import PinnedMemory, ReusedMemory
+from chipmill.train.mixed import MixedBatch
 from chipmill.train.notify import Notifier
 from chipmill.train.progress import Progress
 from chipmill.train.ready import Patience, check_share, wait_for_megabatch
@@ -70,9 +72,11 @@ class ChipDataset:
         bands: Sequence[str] = (),
         resize: Resize = "nearest",
         float32: bool = False,
+        normalize: bool = False,
         transform: Transform | None = None,
         pin_memory: bool = False,
         agree: Agreement | None = None,
+        consumed: Literal["next", "done"] = "next",
     ) -> None:
         """Open a plan.
 
@@ -89,12 +93,16 @@ class ChipDataset:
             bands: Names of the bands that are given, in this order; empty: all of a pack.
             resize: How coarser bands come onto the finest grid: `nearest` or `bilinear`.
             float32: Give pixels as 32-bit floats, not in the data type of the files.
+            normalize: Bring pixels to mean 0 and deviation 1, as 32-bit floats. With a GPU, rather
+                send digital numbers there and call `normalized(batch)`: half the bytes.
             transform: Changes each batch where it is read, as arrays, in a thread or a worker
                 process of the loader; it must give the same chips.
             pin_memory: Read pixels into pinned memory, from which a GPU copies while the processor
                 goes on. With loader workers leave it off and give it to the `DataLoader`.
             agree: Asks the other ranks whether the next megabatch is ready for all, so that none
                 goes on alone; None asks by `torch.distributed` where it is up with these ranks.
+            consumed: What says in this process that a batch is consumed: that the `next` is asked
+                for, or only `done(batch)`, for loops that ask ahead, as Lightning's does.
 
         Raises:
             MissingError: The archive has no such plan, or no whole export of it.
@@ -122,12 +130,19 @@ class ChipDataset:
         self._worker: WorkerPlace | None = None
         self._agree = agree or alone
         self._together = False
+        self._by_next = consumed == "next"
         self._reader = Reader(
             source=source,
             rank=rank,
             world_size=world_size,
             patience=Patience(seconds=wait_seconds),
-            view=View(bands=tuple(bands), resize=resize, float32=float32, transform=transform),
+            view=View(
+                bands=tuple(bands),
+                resize=resize,
+                float32=float32,
+                normalize=normalize,
+                transform=transform,
+            ),
             memory=PinnedMemory() if pin_memory else ReusedMemory(),
         )
 
@@ -136,7 +151,7 @@ class ChipDataset:
         """The plan's summary."""
         return self._reader.plan
 
-    def __iter__(self) -> Iterator[Batch | TorchBatch]:
+    def __iter__(self) -> Iterator[Batch | TorchBatch | MixedBatch]:
         """Give the batches from the current position on.
 
         Raises:
@@ -163,10 +178,12 @@ class ChipDataset:
                 yield self._given(batch)
                 # Reached only when the next batch is asked for: a loop that breaks or fails has
                 # not consumed this one.
-                progress.consume(batch)
+                if self._by_next:
+                    progress.consume(batch)
                 del batch  # its memory is for the next
                 began = time.monotonic()
-            progress.move(stretch.after)
+            if self._by_next:
+                progress.move(stretch.after)
 
     def steps(self, loader: Iterable[BatchFacts]) -> Iterator[BatchFacts]:
         """Iterate over a loader of this dataset, together with the other ranks.
@@ -219,7 +236,7 @@ class ChipDataset:
             self._agree = default_agreement(rank=reader.rank, world_size=reader.world_size)
         return self._agree
 
-    def _for_loader(self, number: int, workers: int) -> Iterator[Batch | TorchBatch]:
+    def _for_loader(self, number: int, workers: int) -> Iterator[Batch | TorchBatch | MixedBatch]:
         """Give a loader's worker its batches; nobody here knows which of them are consumed."""
         at = self._worker or WorkerPlace(
             position=self._progress.position,
@@ -255,7 +272,7 @@ class ChipDataset:
             reader = replace(reader, patience=Patience(seconds=math.inf, quiet=True))
         return reader
 
-    def _given(self, batch: Batch) -> Batch | TorchBatch:
+    def _given(self, batch: Batch | MixedBatch) -> Batch | TorchBatch | MixedBatch:
         return batch.to_torch() if self._as_torch else batch
 
     def done(self, batch: BatchFacts) -> None:

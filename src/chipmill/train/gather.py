@@ -2,7 +2,7 @@
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from chipmill.train.batch import Batch, Position
 from chipmill.train.folder import MegabatchFolder
 from chipmill.train.memory import Memory
+from chipmill.train.mixed import MixedBatch
+from chipmill.train.normalize import normalize_chip
 from chipmill.train.packs import FACTS, Pack
 from chipmill.train.route import Route, find_route
 from chipmill.train.view import View
@@ -32,6 +34,18 @@ class Job:
     stalled: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Way:
+    """What becomes of each chip of a group."""
+
+    route: Route
+    chosen: tuple[int, ...]
+    """Places of the bands in the pack."""
+    bands: tuple[str, ...]
+    decibels: bool
+    normalize: bool
+
+
 class Gatherer:
     """Reads shares of minibatches; safe for several threads."""
 
@@ -46,14 +60,41 @@ class Gatherer:
         """Begin no other read."""
         self._readers.shutdown(wait=False, cancel_futures=True)
 
-    def gather(self, folder: MegabatchFolder, job: Job) -> Batch:
-        """Read the chips of a share.
-
-        Bands of one data type keep it, others are promoted to one that holds all of them.
+    def gather(self, folder: MegabatchFolder, job: Job) -> Batch | MixedBatch:
+        """Read the chips of a share; those of several groups, of a mixed minibatch, in parts.
 
         Raises:
             PackError: A pack is damaged; the message names the file or the chip.
-            RequestError: A band that is asked for is not there.
+            RequestError: A band that is asked for is not there, or has no normalisation.
+        """
+        if not folder.manifest.mixed:
+            return self._group(folder, job)
+        scenes: list[int] = job.scene.tolist()
+        groups = np.array([folder.manifest.packs[index].group for index in scenes], np.int64)
+        places = tuple(np.flatnonzero(groups == group) for group in np.unique(groups).tolist())
+        parts = tuple(
+            self._group(folder, replace(job, scene=job.scene[some], chip=job.chip[some]))
+            for some in places
+        )
+        chip_ids = [""] * len(groups)
+        for part, some in zip(parts, places, strict=True):
+            for place, chip_id in zip(some.tolist(), part.chip_ids, strict=True):
+                chip_ids[place] = chip_id
+        return MixedBatch(
+            chip_ids=tuple(chip_ids),
+            plan=folder.manifest.plan,
+            position=job.position,
+            after=job.after,
+            manifest=folder.digest,
+            stalled=job.stalled,
+            parts=parts,
+            places=places,
+        )
+
+    def _group(self, folder: MegabatchFolder, job: Job) -> Batch:
+        """Read chips of one group.
+
+        Bands of one data type keep it, others are promoted to one that holds all of them.
         """
         manifest, view = folder.manifest, self._view
         group = manifest.groups[manifest.packs[int(job.scene[0])].group]
@@ -61,9 +102,14 @@ class Gatherer:
         bands = tuple(group.bands[number] for number in chosen)
         size, dtype = manifest.chip_size, view.dtype(bands)
         pixels = self._memory.empty((len(job.scene), len(bands), size, size), dtype)
-        self._fill(
-            folder, job, pixels, find_route(bands, size=size, dtype=dtype, resize=view.resize)
+        way = _Way(
+            route=find_route(bands, size=size, dtype=dtype, resize=view.resize),
+            chosen=chosen,
+            bands=tuple(band.name for band in bands),
+            decibels=group.normalization.decibels,
+            normalize=view.normalize,
         )
+        self._fill(folder, job, pixels, way)
         chips = job.chip.tolist()
         about = [
             folder.pack(index).about(chip)
@@ -72,13 +118,14 @@ class Gatherer:
         facts = np.stack([chip.facts[:, chosen] for chip in about], axis=1)  # (facts, chips, bands)
         batch = Batch(
             chip_ids=tuple(chip.chip_id for chip in about),
-            bands=tuple(band.name for band in bands),
+            bands=way.bands,
             collection=group.collection,
             plan=manifest.plan,
             position=job.position,
             after=job.after,
             manifest=folder.digest,
-            decibels=group.normalization.decibels,
+            decibels=way.decibels,
+            normalized=view.normalize,
             stalled=job.stalled,
             pixels=pixels,
             **dict(zip(FACTS, facts, strict=True)),
@@ -88,28 +135,32 @@ class Gatherer:
         )
         return batch if view.transform is None else view.transform(batch)
 
-    def _fill(self, folder: MegabatchFolder, job: Job, pixels: NDArray[Any], route: Route) -> None:
+    def _fill(self, folder: MegabatchFolder, job: Job, pixels: NDArray[Any], way: "_Way") -> None:
         """Copy what is in memory here, and have the rest read by many at the same time."""
         slow: list[Future[None]] = []
         for index, chip, out in zip(job.scene.tolist(), job.chip.tolist(), pixels, strict=True):
             pack = folder.open_pack(index)
-            if pack is None or not self._place(pack, chip, out, route, wait=False):
-                slow.append(self._readers.submit(self._fetch, folder, index, chip, out, route))
+            if pack is None or not self._place(pack, chip, out, way, wait=False):
+                slow.append(self._readers.submit(self._fetch, folder, index, chip, out, way))
         for one in slow:
             one.result()
 
     def _fetch(
-        self, folder: MegabatchFolder, index: int, chip: int, out: NDArray[Any], route: Route
+        self, folder: MegabatchFolder, index: int, chip: int, out: NDArray[Any], way: "_Way"
     ) -> None:
         """Copy one chip, however long the disk takes."""
-        self._place(folder.pack(index), chip, out, route, wait=True)
+        self._place(folder.pack(index), chip, out, way, wait=True)
 
-    def _place(self, pack: Pack, chip: int, out: NDArray[Any], route: Route, *, wait: bool) -> bool:
+    def _place(self, pack: Pack, chip: int, out: NDArray[Any], way: "_Way", *, wait: bool) -> bool:
         """Copy one chip into its place of the array; say whether that could be done."""
+        route = way.route
         scratch = self._scratch_bytes(route.scratch)
         done = pack.read(chip, route.parts(scratch, out), start=route.start, wait=wait)
         if done:
             route.spread(scratch, out)
+        if done and way.normalize:
+            facts = pack.facts[:, way.chosen]
+            normalize_chip(out, facts, bands=way.bands, decibels=way.decibels)
         return done
 
     def _scratch_bytes(self, size: int) -> NDArray[np.uint8]:

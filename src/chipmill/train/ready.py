@@ -144,11 +144,6 @@ def check_share(plan: Plan, *, rank: int, world_size: int) -> None:
             f"a minibatch of {plan.minibatch} chips has none for some of {world_size} ranks; "
             "use fewer ranks or plan larger minibatches"
         )
-    if plan.mixed:
-        raise RequestError(
-            f"plan {plan.plan} mixes sensors in its minibatches, and a batch has one list of "
-            "bands; plan without `mixed`"
-        )
     if plan.order_version != ORDER_VERSION:
         raise RequestError(
             f"plan {plan.plan} counts on order {plan.order_version} and this version of chipmill "

@@ -13,6 +13,7 @@ from chipmill.train.batch import Batch, Position
 from chipmill.train.folder import MegabatchFolder
 from chipmill.train.gather import Gatherer, Job
 from chipmill.train.memory import Memory
+from chipmill.train.mixed import MixedBatch
 from chipmill.train.ready import Patience, wait_for_megabatch
 from chipmill.train.source import Source
 from chipmill.train.view import View
@@ -42,7 +43,7 @@ class Reader:
 class Stretch:
     """What one megabatch has for this reader."""
 
-    batches: Iterator[Batch]
+    batches: Iterator[Batch | MixedBatch]
     after: Position
     """Where the rank stands once all of them are consumed, be they none."""
 
@@ -120,7 +121,7 @@ def _jobs(reader: Reader, folder: MegabatchFolder, *, start: int, after: Positio
 
 def _gathered(
     folder: MegabatchFolder, jobs: list[Job], reader: Reader, *, ahead: int
-) -> Iterator[Batch]:
+) -> Iterator[Batch | MixedBatch]:
     """Gather one job after the other, `ahead` of them while the one before is consumed."""
     gatherer = Gatherer(reader.view, reader.memory)
     pool = ThreadPoolExecutor(max(ahead, 1), thread_name_prefix="chipmill-gather")

@@ -25,6 +25,8 @@ class View:
     """How coarser bands come onto the finest grid."""
     float32: bool = False
     """Give 32-bit floats, not the digital numbers' own type."""
+    normalize: bool = False
+    """Bring pixels to mean 0 and deviation 1, as 32-bit floats."""
     transform: Transform | None = None
 
     def chosen(self, bands: tuple[PackBand, ...], *, where: str) -> tuple[int, ...]:
@@ -43,4 +45,5 @@ class View:
 
     def dtype(self, bands: tuple[PackBand, ...]) -> "np.dtype[np.generic]":
         """Find the smallest data type that holds the values of all bands."""
-        return np.dtype("float32") if self.float32 else np.result_type(*(b.dtype for b in bands))
+        floats = self.float32 or self.normalize
+        return np.dtype("float32") if floats else np.result_type(*(b.dtype for b in bands))

@@ -4,13 +4,11 @@ import json
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Protocol, cast
 
 import boto3
 import httpx
 import pytest
-from moto.ec2.utils import generate_instance_identity_document
 from moto.server import ThreadedMotoServer
 from prefect_aws.workers.ecs_worker import ECSWorker
 
@@ -70,9 +68,11 @@ def cluster(aws: dict[str, str]) -> Any:  # noqa: ANN401
     image = ec2.describe_images()["Images"][0]["ImageId"]
     made = ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1, InstanceType="r5.2xlarge")
     host = made["Instances"][0]
-    instance = SimpleNamespace(id=host["InstanceId"])
-    document = json.dumps(generate_instance_identity_document(cast("Any", instance)))
-    ecs.register_container_instance(cluster="default", instanceIdentityDocument=document)
+    # What a host says of itself (docs.aws.amazon.com, "Instance identity documents").
+    document = {"instanceId": host["InstanceId"], "region": REGION, "imageId": image}
+    ecs.register_container_instance(
+        cluster="default", instanceIdentityDocument=json.dumps(document)
+    )
     return ecs
 
 

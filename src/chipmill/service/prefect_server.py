@@ -1,5 +1,6 @@
 """Bring a Prefect server to a wanted state by its HTTP API; the library does not import it."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -12,6 +13,7 @@ from chipmill.formats.server_file import AutomationEntry, Json, PoolEntry
 from chipmill.formats.signature import said
 
 _LONGEST_ERROR: Final = 300  # characters
+_PAUSES: Final = (0.5, 1, 2, 4, 8)  # seconds before a busy server is asked again
 _TAG: Final = "chipmill deploy"
 """Marks the automations that are ours, so that one that the file no longer has goes."""
 
@@ -136,7 +138,7 @@ class PrefectServer:
     def _ask(self, method: str, path: str, body: object = None, *, absent: bool = False) -> Any:  # noqa: ANN401  # JSON
         """Give the answer's JSON; None where nothing is there and that is no error."""
         try:
-            answer = self._client.request(method, path, json=body)
+            answer = self._request(method, path, body)
         except httpx.HTTPError as err:
             raise RequestError(
                 f"Prefect's API {self._address} does not answer ({type(err).__name__}); "
@@ -150,6 +152,15 @@ class PrefectServer:
                 f"{answer.text[:_LONGEST_ERROR]}"
             )
         return answer.json() if answer.content else None
+
+    def _request(self, method: str, path: str, body: object) -> httpx.Response:
+        """Ask, and again a few times where the server's database is busy, as SQLite often is."""
+        for pause in _PAUSES:
+            answer = self._client.request(method, path, json=body)
+            if answer.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+                return answer
+            time.sleep(pause)
+        return self._client.request(method, path, json=body)
 
 
 def _agrees(wanted: object, found: object) -> bool:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from chipmill.errors import RequestError
 from chipmill.formats.chip_index import CHIPS
+from chipmill.model.box import outward
 from chipmill.model.chip_filter import ChipFilter
 
 Row = dict[str, Any]
@@ -234,7 +235,63 @@ def test_an_area_reads_geometry_and_nothing_else_does() -> None:
     """Geometries are nine tenths of the bytes of an index."""
     assert ChipFilter("cloud < 1 AND platform LIKE 'landsat%'").exact_columns == []
     both = ChipFilter("cloud < 1 AND NOT S_INTERSECTS(geometry, BBOX(0, 0, 1, 1))")
-    assert both.exact_columns == ["cloud_fraction", "geometry"]
+    assert both.exact_columns == ["bbox", "cloud_fraction", "geometry"]
+
+
+AREAS = {
+    "BBOX(10.5, 45.2, 11.3, 45.9)": shapely.box(10.5, 45.2, 11.3, 45.9),
+    "BBOX(179.2, 44, -179.4, 46)": shapely.MultiPolygon(
+        [shapely.box(179.2, 44, 180, 46), shapely.box(-180, 44, -179.4, 46)]
+    ),
+    "POLYGON((10.1 45.1, 11.9 45.4, 11.2 46.4, 10.1 45.1))": shapely.Polygon(
+        [(10.1, 45.1), (11.9, 45.4), (11.2, 46.4)]
+    ),
+}
+
+
+@pytest.mark.parametrize("area", AREAS)
+@pytest.mark.parametrize("operator_", ["S_INTERSECTS", "S_WITHIN", "NOT S_INTERSECTS"])
+def test_neighbours_that_are_decided_together_are_decided_right(area: str, operator_: str) -> None:
+    """A box around many chips may speak for them only where each of them would say the same."""
+    steps = np.linspace(0, 2, 61)
+    corners = [
+        (west, south)
+        for start in (10.0, 179.0)
+        for south in 45 + steps[:-1]
+        for west in start + steps[:-1]
+    ]
+    side = steps[1]
+    rows = [
+        {
+            **ROWS[0],
+            "row": number % 5,
+            "bbox": dict(zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)),
+            "geometry": shapely.to_wkb(shape),
+        }
+        for number, (box, shape) in enumerate(
+            _chip(west, south, west + side, south + side) for west, south in corners
+        )
+    ]
+    table = pa.Table.from_pylist(rows, schema=pa.schema(FIELDS))
+    plain = operator_.removeprefix("NOT ")
+    shape = AREAS[area]
+    test = shapely.covers if plain == "S_WITHIN" else shapely.intersects
+    held = test(shape, shapely.from_wkb([row["geometry"] for row in rows]))
+    wanted = np.flatnonzero(held if plain == operator_ else ~held).tolist()
+    assert kept(ChipFilter(f"{operator_}(geometry, {area})"), table) == wanted
+    assert wanted
+
+
+def _chip(west: float, south: float, east: float, north: float) -> tuple[Any, shapely.Geometry]:
+    """Make the box and the shape of a chip, which may cross the antimeridian."""
+    if west > 180:
+        west, east = west - 360, east - 360
+    over = east > 180
+    (box,) = outward(np.array([[west, south, east - 360 * over, north]]))
+    if not over:
+        return box.tolist(), shapely.box(west, south, east, north)
+    halves = [shapely.box(west, south, 180, north), shapely.box(-180, south, east - 360, north)]
+    return box.tolist(), shapely.MultiPolygon(halves)
 
 
 def test_a_day_is_whole_and_a_time_exact() -> None:

@@ -71,7 +71,7 @@ class ChipFilter(RootModel[str]):
         if not self.root or not any(map(is_area, _leaves(_parsed(self.root)))):
             return []
         named = {SHORT.get(name, name) for name in columns_of(_parsed(self.root))}
-        return sorted(named | {"geometry"})
+        return sorted(named | {"bbox", "geometry"})
 
     def coarse(self, schema: pa.Schema) -> "pc.Expression | None":
         """Make a condition that a reader of Parquet skips row groups by; None for the empty filter.
@@ -104,7 +104,7 @@ class ChipFilter(RootModel[str]):
         """
         if not self.exact_columns:
             return table
-        test, marked = AreaTest(table["geometry"]), table
+        test, marked = AreaTest(table), table
 
         def leaf(node: Node, *, positive: bool) -> "pc.Expression":
             nonlocal marked

@@ -17,6 +17,9 @@ OPERATORS = ("s_intersects", "s_disjoint", "s_within")
 _MOST_BOXES = 16
 """Parts of an area that are asked for by a box each; of more parts, one box holds all."""
 _CORNERS = 4
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+_NEIGHBOURS = 128
+"""Chips that are asked for together by the box around them; a part of one scene as a rule."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,18 +40,44 @@ class Area:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AreaTest:
-    """The exact test, on the polygons of some chips."""
+    """The exact test of some chips, of which neighbours lie near on earth.
 
-    geometry: "pa.ChunkedArray[Any]"
-    """WKB, shape (chips,)."""
+    A box around many chips decides for all of them, unless the border of the area crosses it; only
+    there polygons are looked at.
+    """
+
+    chips: pa.Table
+    """With `geometry` (WKB) and `bbox`."""
 
     def holds(self, area: Area) -> NDArray[np.bool_]:
         """Tell which chips lie as the area asks, shape (chips,)."""
-        chips = shapely.from_wkb(self.geometry.to_numpy())
         shapely.prepare(area.shape)
-        if area.whole:
-            return np.asarray(shapely.covers(area.shape, chips), np.bool_)
-        return np.asarray(shapely.intersects(area.shape, chips), np.bool_)
+        found, open_ = self._by_boxes(area)
+        places = np.flatnonzero(open_)
+        if len(places):
+            geometry = self.chips["geometry"].take(cast("Any", pa).array(places))
+            shapes = shapely.from_wkb(geometry.to_numpy())
+            test = shapely.covers if area.whole else shapely.intersects
+            found[places] = test(area.shape, shapes)
+        return found
+
+    def _by_boxes(self, area: Area) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Tell which chips lie in the area as a whole, and which are still to be looked at."""
+        flat = self.chips.select(["bbox"]).flatten()
+        west, south, east, north = (flat[f"bbox.{side}"].to_numpy() for side in _SIDES)
+        starts = np.arange(0, len(west), _NEIGHBOURS)
+        if not len(starts):
+            return np.zeros(0, np.bool_), np.zeros(0, np.bool_)
+        low, high = np.minimum.reduceat, np.maximum.reduceat
+        boxes = shapely.box(
+            low(west, starts), low(south, starts), high(east, starts), high(north, starts)
+        )
+        # A box with west > east crosses the antimeridian, and says nothing of what lies between.
+        plain = ~np.logical_or.reduceat(west > east, starts)
+        inside = shapely.covers(area.shape, boxes) & plain
+        outside = ~shapely.intersects(area.shape, boxes) & plain
+        counts = np.diff(np.append(starts, len(west)))
+        return np.repeat(inside, counts), np.repeat(~(inside | outside), counts)
 
 
 def is_area(node: dict[str, Any]) -> bool:
@@ -102,9 +131,7 @@ def _box(sides: list[float]) -> shapely.Geometry:
 
 def _box_touches(west: float, south: float, east: float, north: float) -> "pc.Expression":
     """Make the condition that a chip's box touches a box that does not cross the antimeridian."""
-    left, low, right, high = (
-        cast("Any", pc.field)("bbox", side) for side in ("xmin", "ymin", "xmax", "ymax")
-    )
+    left, low, right, high = (cast("Any", pc.field)("bbox", side) for side in _SIDES)
     # A chip's box with xmin > xmax crosses the antimeridian.
     beside = (left <= east) & (right >= west)
     across = (left > right) & ((left <= east) | (right >= west))

@@ -1,6 +1,6 @@
 """An archive of eight small scenes whose pixels are known, and a place to stage them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,13 @@ from chipmill.model.ingest_request import IngestRequest
 from chipmill.model.scene import SceneRef
 from chipmill.steps.merge import merge_index
 from tests.storage.site import CHIP, Site
+from tests.storage.syscalls import Commands, commands
+from tests.storage.trials import Trial
 
 Draw = Callable[..., Path]
 Ingest = Callable[[IngestRequest, Store], list[SceneRef]]
 Pixels = dict[str, NDArray[np.uint16]]
-SCENES, EDGE = 8, 48
+SCENES, EDGE = 8, 192
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +51,22 @@ def site(eight_scenes: tuple[Store, Pixels], tmp_path: Path) -> Iterator[Site]:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     with Ledger.open(url) as ledger:
         yield Site(eight_scenes[0], tmp_path / "fast", url, ledger)
+
+
+@pytest.fixture(scope="session")
+def kill_points(full: bool) -> int:  # noqa: FBT001  a fixture's value
+    """Say before how many system calls of each command it is killed."""
+    return 200 if full else 6
+
+
+@pytest.fixture(scope="session")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Generator[Commands]:
+    """Give a worker that runs commands under strace."""
+    with commands(tmp_path_factory.mktemp("traces")) as running:
+        yield running
+
+
+@pytest.fixture
+def trial(site: Site, shell: Commands, tmp_path: Path) -> Trial:
+    """Give an empty place for trials."""
+    return Trial(tmp_path / "trial", site.archive.url, shell)

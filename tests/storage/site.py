@@ -17,7 +17,7 @@ from chipmill.steps.prefetch import ALL, register, stage_ahead
 from chipmill.steps.reconcile import Mended, reconcile
 from chipmill.steps.remove import Removed, remove_megabatch
 
-CHIP = 16
+CHIP = 64
 BUDGET = 10**9
 
 

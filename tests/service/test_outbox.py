@@ -161,7 +161,7 @@ def test_nothing_is_lost_while_prefect_is_down(
 
 
 def test_a_completion_starts_the_cleanup(book: Book, deployed: str, serving: Serving) -> None:
-    """From a trainer's report over HTTP to a flow run that names the megabatch."""
+    """From a trainer's report over HTTP to a flow run that names the megabatch, and an event."""
     sender = Sender(book.ledger, deployed)
     body = COMPLETED.format(book.megabatch).encode()
     signed = headers(
@@ -175,6 +175,15 @@ def test_a_completion_starts_the_cleanup(book: Book, deployed: str, serving: Ser
     (run,) = created(deployed, f"cleanup-{book.megabatch}-g1")
     assert run["parameters"] == {"megabatch": book.megabatch}
     assert not sender.alive
+    resource = f"chipmill.megabatch.{book.megabatch}"
+    wanted = {"filter": {"event": {"name": ["chipmill.megabatch.complete"]}}}
+
+    def told() -> list[str]:
+        found = ask("POST", f"{deployed}/events/filter", wanted).json()["events"]
+        return [each["resource"]["prefect.resource.id"] for each in found]
+
+    asyncio.run(until(lambda: resource in told()))
+    assert told().count(resource) == 1
 
 
 def test_a_missing_deployment_is_named_and_holds_up_no_other(book: Book, deployed: str) -> None:

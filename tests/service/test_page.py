@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI
 from hypothesis import given
 
-from chipmill.errors import RequestError
+from chipmill.errors import RequestError, StaleFenceError
 from chipmill.formats.webhook import encode_key
 from chipmill.io.ledger import Ledger
 from chipmill.model.megabatch import State, megabatch_id
@@ -129,6 +129,11 @@ def test_requests_are_made_again_from_the_page(house: House) -> None:
     assert [found.id for found in house.ledger.pending()] == [row.id]
     assert house.client.post(f"/do/ask/{IDS[1]}", data=form).status_code == 303
     assert [found.kind for found in house.ledger.pending()] == ["stage", "stage"]
+    fence = house.ledger.claim_staging(IDS[1], budget=20, worker="dead")
+    assert "Free" in house.client.get("/").text
+    assert house.client.post(f"/do/free/{IDS[1]}", data=form).status_code == 303
+    with pytest.raises(StaleFenceError):
+        house.ledger.renew(IDS[1], fence)
     for path, text in (
         ("/do/send/99", "no row 99"),
         ("/do/send/x", "numbers its rows"),

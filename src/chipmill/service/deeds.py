@@ -40,6 +40,11 @@ def _send(ledger: Ledger, number: str, who: str) -> object:
     return ledger.send_now(int(number), actor=who)
 
 
+def _free(ledger: Ledger, megabatch: str, who: str) -> object:
+    ledger.free_lease(megabatch, who=who, why="freed from the page")
+    return ledger.ask_again(megabatch, actor=who)
+
+
 DEEDS: Final[Mapping[str, Deed]] = MappingProxyType(
     {
         "release": Deed(
@@ -57,6 +62,14 @@ DEEDS: Final[Mapping[str, Deed]] = MappingProxyType(
             "is at work keeps its lease.",
             word="Ask again",
             do=_ask,
+        ),
+        "free": Deed(
+            question="Take the lease of megabatch {} away?",
+            effect="For a worker that is dead: a lease ends by itself two minutes after its last "
+            "sign. Prefect is asked for another run of the flow, which goes on from what is "
+            "there. A worker that is alive is refused from now on and stops.",
+            word="Take the lease away",
+            do=_free,
         ),
         "send": Deed(
             question="Send request {} now?",

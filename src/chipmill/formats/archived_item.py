@@ -61,6 +61,8 @@ def _file(asset: Json, key_of: Callable[[str], str]) -> ArchivedFile:
         ),
         dtype=asset["data_type"],
         nodata=None if nodata is None else float(nodata),
+        size=asset.get("file:size"),
+        checksum=asset.get("file:checksum"),
         flags={name: asset[name] for name in CLASSIFICATION if name in asset},
     )
 

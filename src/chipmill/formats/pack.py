@@ -24,6 +24,9 @@ HEADER = b"chipmill.pack"
 Encoding = Literal["plain", "byte_stream_split"]
 """How a band lies in a chip: its samples as they are, or parted as Parquet's encoding of this name
 does it: the first bytes of all samples, then their second bytes, and so on."""
+Proof = Literal["files", "blocks"]
+"""What the bytes of a scene were checked against when they were read: the hash of each whole file;
+or, where little of a file was needed and only that was read, what its blocks carry themselves."""
 DType = Literal["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"]
 
 
@@ -92,6 +95,7 @@ class PackHeader(BaseModel):
     normalization: Normalization = Normalization()
     codec: Codec = "none"
     encoding: Encoding = "plain"
+    proof: Proof = "files"
 
     @property
     def chip_bytes(self) -> int:

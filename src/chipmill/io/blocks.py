@@ -73,6 +73,15 @@ class Layer:
         separate = len(self.starts) > 1
         return [(band - 1, 0) if separate else (0, band - 1) for band in bands]
 
+    def runs(self, spot: Spot, bands: tuple[int, ...]) -> dict[int, tuple[int, int]]:
+        """Say by plane from where to where the bytes of a block lie, of those that are there."""
+        number = spot.number
+        return {
+            plane: (int(self.starts[plane, number]), int(self.starts[plane, number]) + size)
+            for plane in dict.fromkeys(plane for plane, _ in self.places(bands))
+            if (size := int(self.sizes[plane, number]))
+        }
+
     def is_there(self, spot: Spot, bands: tuple[int, ...]) -> bool:
         """Tell whether the file holds the block of any of these bands."""
         return any(self.sizes[plane, spot.number] for plane, _ in self.places(bands))
@@ -96,11 +105,11 @@ class Layer:
             yield batch
 
 
-_Decode = Callable[[Bytes, Spot, int], Pixels]
+Decode = Callable[[Bytes, Spot, int], Pixels]
 """Decodes one block of a plane: shape (y, x, samples)."""
 
 
-def decoder(layer: Layer) -> _Decode:
+def decoder(layer: Layer) -> Decode:
     """Give what decodes the blocks of a layer, one after the other."""
     page, dtype = layer.page, layer.dtype
     if (
@@ -124,7 +133,7 @@ def decoder(layer: Layer) -> _Decode:
     return decode
 
 
-def _deltas(layer: Layer) -> _Decode:
+def _deltas(layer: Layer) -> Decode:
     """Decode what nearly all quality bands are, DEFLATE of differences along rows.
 
     Half of the time goes into adding the differences up, which is done for the pixels that are

@@ -6,17 +6,18 @@ blocks, is decoded by imagecodecs; all other blocks by GDAL, which has the last 
 damaged as well.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import SEEK_END
 from itertools import islice
 from typing import cast
 
 import numpy as np
+from obstore import Bytes
 from tifffile import TiffFile, TiffPage
 
 from chipmill.errors import ChipmillError, SceneError
-from chipmill.io.blocks import Layer, Pixels, Spot, decoder
+from chipmill.io.blocks import Decode, Layer, Pixels, Spot, decoder
 from chipmill.io.remote import GAP, open_file
 from chipmill.io.store import Store
 from chipmill.model.grid import MAX_BLOCK
@@ -65,11 +66,10 @@ class Tiff:
             SceneError: A block is damaged.
             TransientError: The store did not answer.
         """
-        if int(layer.page.compression) not in _LOSSLESS:
+        if not is_lossless(layer):
             yield from self._by_gdal(layer, batch, bands)
             return
-        places = layer.places(bands)
-        planes = list(dict(places))
+        planes = list(dict(layer.places(bands)))
         wanted = [(plane, spot.number) for spot in batch for plane in planes]
         there = [segment for segment in wanted if layer.sizes[segment]]
         starts = [int(layer.starts[segment]) for segment in there]
@@ -82,17 +82,53 @@ class Tiff:
         data = dict(zip(there, self.store.ranges(self.key, starts, ends, gap=GAP), strict=True))
         decode = decoder(layer)
         for spot in batch:
-            segments = {plane: data.get((plane, spot.number)) for plane in planes}
-            try:
-                decoded = {
-                    plane: None if part is None else decode(part, spot, plane)
-                    for plane, part in segments.items()
-                }
-            except Exception:  # noqa: BLE001  # a codec raises what it likes; GDAL says what is wrong
-                yield from self._by_gdal(layer, [spot], bands)
-                continue
-            parts = [(decoded[plane], sample) for plane, sample in places]
-            yield spot, [None if part is None else part[..., sample] for part, sample in parts]
+            parts = {plane: data.get((plane, spot.number)) for plane in planes}
+            yield spot, self._decode(decode, layer, spot, bands, parts)
+
+    def block(self, layer: Layer, spot: Spot, bands: tuple[int, ...]) -> list[Pixels | None]:
+        """Read one block, into memory of its own; see `read`."""
+        return next(pixels for _, pixels in self.read(layer, [spot], bands))
+
+    def decode(
+        self,
+        layer: Layer,
+        spot: Spot,
+        bands: tuple[int, ...],
+        data: Mapping[int, Bytes | memoryview | bytes | None],
+    ) -> list[Pixels | None]:
+        """Decode one block of which the bytes are here, into memory of its own.
+
+        Args:
+            layer: The layer that it belongs to.
+            spot: Where it lies.
+            bands: Positions of the bands, counted from 1.
+            data: Its bytes by plane; missing or None where the file holds nothing.
+
+        Returns:
+            The pixels of the bands, as `read` yields them.
+
+        Raises:
+            SceneError: The block is damaged.
+        """
+        return self._decode(decoder(layer), layer, spot, bands, data)
+
+    def _decode(
+        self,
+        decode: Decode,
+        layer: Layer,
+        spot: Spot,
+        bands: tuple[int, ...],
+        data: Mapping[int, Bytes | memoryview | bytes | None],
+    ) -> list[Pixels | None]:
+        try:
+            decoded = {
+                plane: None if part is None else decode(cast("Bytes", part), spot, plane)
+                for plane, part in data.items()
+            }
+        except Exception:  # noqa: BLE001  # a codec raises what it likes; GDAL says what is wrong
+            return next(pixels for _, pixels in self._by_gdal(layer, [spot], bands))
+        parts = [(decoded.get(plane), sample) for plane, sample in layer.places(bands)]
+        return [None if part is None else part[..., sample] for part, sample in parts]
 
     def _by_gdal(
         self, layer: Layer, batch: list[Spot], bands: tuple[int, ...]
@@ -110,6 +146,11 @@ class Tiff:
                     yield spot, [raster.valid(*window)]
                 else:
                     yield spot, list(raster.window(*window, bands=bands))
+
+
+def is_lossless(layer: Layer) -> bool:
+    """Tell whether the blocks of a layer are decoded here, not by GDAL."""
+    return int(layer.page.compression) in _LOSSLESS
 
 
 def open_tiff(store: Store, key: str) -> Tiff:

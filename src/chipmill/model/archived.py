@@ -19,6 +19,10 @@ class ArchivedFile:
     dtype: str
     nodata: float | None
     """Digital number that means nodata: the header's, else the sensor's."""
+    size: int | None = None
+    """Bytes, as the item says."""
+    checksum: str | None = None
+    """Multihash of the bytes that were copied, as the item says."""
     flags: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False)
     """What the item says of the flags of a quality band: `classification:…`, as JSON."""
 

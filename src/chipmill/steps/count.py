@@ -25,6 +25,7 @@ from chipmill.model.count import Masks, Tally, Windows, nodata_masks
 from chipmill.model.grid import ChipGrid
 from chipmill.model.judge import Judge, judge
 from chipmill.model.quality import QualityRule
+from chipmill.steps.blocks import check_header
 
 AT_ONCE = 4
 """Batches of a scene that are read and decoded side by side."""
@@ -125,7 +126,8 @@ def count_chips(
     def opened(job: _Job) -> _Pass:
         file, bands = job
         windows = windows_of[file.grid]
-        tiff = _checked(open_tiff(*place(file.key)), file, bands)
+        tiff = open_tiff(*place(file.key))
+        check_header(tiff, file, bands)
         if file is scene.quality and rule:
             return _judging(tiff, windows, rule)
         return _emptiness(tiff, file, bands, windows, alpha=alpha)
@@ -168,17 +170,6 @@ def _data_files(scene: ArchivedScene) -> list[_Job]:
         (bands[0].file, tuple(sorted({band.index for band in bands})))
         for bands in (list(group) for _, group in groupby(by_key, lambda band: band.file.key))
     ]
-
-
-def _checked(tiff: Tiff, file: ArchivedFile, bands: tuple[int, ...]) -> Tiff:
-    """Refuse a file that is not the one that its item describes."""
-    if tiff.image.shape != (file.grid.height, file.grid.width) or tiff.image.bands < max(bands):
-        raise SceneError(
-            f"{file.key} has {tiff.image.bands} bands of {tiff.image.shape[0]} x "
-            f"{tiff.image.shape[1]} px, not band {max(bands)} of {file.grid.height} x "
-            f"{file.grid.width} px as its item says; rewrite the scene"
-        )
-    return tiff
 
 
 def _judging(tiff: Tiff, windows: Windows, rule: QualityRule) -> _Pass:

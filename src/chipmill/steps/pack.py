@@ -1,6 +1,7 @@
 """Write the chip pack of one scene of a plan onto fast storage."""
 
 import json
+from concurrent.futures import Executor
 from functools import partial
 from io import RawIOBase
 from typing import Any, cast
@@ -27,11 +28,10 @@ from chipmill.formats.plan import PlannedScene
 from chipmill.formats.statistics import DataStatistics
 from chipmill.io.fast import Folder, Hashing
 from chipmill.io.store import Store
-from chipmill.model.archived import ArchivedScene
 from chipmill.model.footprint import lonlat_centres
 from chipmill.model.grid import ChipGrid
 from chipmill.model.manner import DEFAULT, Manner
-from chipmill.steps.cut import cut_chips, pack_header
+from chipmill.steps.cut import Cut, opened_cut, pack_header
 from chipmill.steps.normalize import normalized
 
 
@@ -44,6 +44,7 @@ def write_pack(
     fence: int,
     statistics: DataStatistics | None = None,
     manner: Manner = DEFAULT,
+    pool: Executor | None = None,
 ) -> tuple[ManifestPack, PackHeader]:
     """Write the pack of one scene, or find it whole from an earlier try that wanted the same.
 
@@ -55,6 +56,7 @@ def write_pack(
         fence: Number of the lease.
         statistics: Of the plan's snapshot; None: the sensor's table says mean and deviation.
         manner: How it is compressed.
+        pool: Decodes; None: threads of its own.
 
     Raises:
         SceneError: A file of the scene is damaged, or the files do not align.
@@ -64,14 +66,16 @@ def write_pack(
     scene = read_archived(json.loads(archive.get(key)), key_of=archive.key_of)
     chips = ChipGrid(grid=scene.finest.file.grid, size=chip_size)
     header = normalized(pack_header(scene, chips), statistics)
-    codec: dict[str, Any] = {"codec": manner.codec, "encoding": encoding_of(manner.codec)}
-    header = header.model_copy(update=codec)
+    coding = {"codec": manner.codec, "encoding": encoding_of(manner.codec)}
+    header = header.model_copy(update=coding)
     name = layout.pack_file(planned.collection, planned.scene)
     if _is_whole(folder, name, header):
         written = folder.found(name)
     else:
-        fill = partial(_fill, scene=scene, header=header, planned=planned, archive=archive)
-        written = folder.write(name, fill, fence=fence)
+        rows, cols = planned.row, planned.col
+        with opened_cut(scene, header, archive=archive, rows=rows, cols=cols, pool=pool) as cut:
+            fill = partial(_fill, cut=cut, planned=planned, centres=lonlat_centres(chips))
+            written = folder.write(name, fill, fence=fence)
     pack = ManifestPack(
         file=name,
         collection=planned.collection,
@@ -90,34 +94,29 @@ def _is_whole(folder: Folder, name: str, header: PackHeader) -> bool:
         return False
     try:
         with ipc.open_file(str(folder.path / name)) as reader:
-            return read_header(reader.schema, where=name) == header
+            found = read_header(reader.schema, where=name)
+            return found.model_copy(update={"proof": header.proof}) == header
     except (OSError, pa.ArrowException, PackError):
         return False
 
 
-def _fill(
-    file: Hashing,
-    *,
-    scene: ArchivedScene,
-    header: PackHeader,
-    planned: PlannedScene,
-    archive: Store,
-) -> None:
+def _fill(file: Hashing, *, cut: Cut, planned: PlannedScene, centres: NDArray[np.float64]) -> None:
     """Write the chips: a record batch for each row of them, or for each one where compressed."""
     rows, cols = planned.row, planned.col
-    chips = ChipGrid(grid=scene.finest.file.grid, size=header.chip_size)
-    centres = lonlat_centres(chips)[rows, cols]  # (chips, 2)
-    schema = pack_schema(header)
-    options = write_options(header.codec)
+    places = centres[rows, cols]  # (chips, 2)
+    header = cut.header
+    schema, options = pack_schema(header), write_options(header.codec)
     with ipc.new_file(cast("RawIOBase", file), schema, options=options) as writer:
-        for part, records in cut_chips(scene, header, archive=archive, rows=rows, cols=cols):
-            places = zip(rows[part].tolist(), cols[part].tolist(), strict=True)
+        for part, records in cut.stripes():
+            chips = zip(rows[part].tolist(), cols[part].tolist(), strict=True)
             columns: list[pa.Array[Any]] = [
-                pa.array([f"{scene.ref}/{row}-{col}" for row, col in places]),
+                pa.array(
+                    [f"{planned.collection}/{planned.scene}/{row}-{col}" for row, col in chips]
+                ),
                 pa.array(rows[part]),
                 pa.array(cols[part]),
-                pa.array(np.ascontiguousarray(centres[part, 1])),
-                pa.array(np.ascontiguousarray(centres[part, 0])),
+                pa.array(np.ascontiguousarray(places[part, 1])),
+                pa.array(np.ascontiguousarray(places[part, 0])),
                 pa.array(planned.cloud_fraction[part]),
                 pa.array(planned.nodata_fraction[part]),
                 encode_pixels(_encoded(records, header)),

@@ -13,6 +13,7 @@ from chipmill.settings import Settings
 from chipmill.steps import plan, prefetch, reconcile, remove
 from chipmill.steps.stage import Staged
 from tasks.policy import DELAYS, RETRIES, transient
+from tasks.progress import staging_bar
 
 
 def _worker() -> str:
@@ -55,7 +56,7 @@ def stage_ahead(plan_name: str, ahead: int) -> list[Staged]:
             budget=settings.budget,
             worker=_worker(),
             ahead=ahead,
-            manner=Manner(codec=settings.codec),
+            manner=Manner.of(settings, tell=staging_bar()),
         )
 
 

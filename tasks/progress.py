@@ -7,6 +7,9 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.futures import PrefectFutureList, as_completed
 
+from chipmill.model.manner import Tell
+from chipmill.model.staging_progress import StagingProgress
+
 T = TypeVar("T")
 
 EVERY = 5.0
@@ -34,6 +37,25 @@ def follow(shards: PrefectFutureList[T], *, what: str) -> list[T]:
             )
             told = time.monotonic()
     return shards.result()
+
+
+def staging_bar() -> Tell:
+    """Give a bar of its own to each megabatch that is staged, as `staging-progress`."""
+    bars = dict[str, UUID]()
+    told = dict[str, float]()
+
+    def tell(now: StagingProgress) -> None:
+        percent, said = 100 * now.share, str(now)
+        if now.megabatch not in bars:
+            made = create_progress_artifact(percent, key="staging-progress", description=said)
+            bars[now.megabatch] = cast("UUID", made)
+        elif now.share == 1 or time.monotonic() - told[now.megabatch] >= EVERY:
+            update_progress_artifact(bars[now.megabatch], percent, description=said)
+        else:
+            return
+        told[now.megabatch] = time.monotonic()
+
+    return tell
 
 
 def _said(done: int, count: int) -> str:

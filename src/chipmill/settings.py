@@ -75,6 +75,12 @@ class Settings(BaseSettings):
     codec: Literal["none", "lz4", "zstd"] = "none"
     """How chip packs are compressed: `none`, `lz4` or `zstd`."""
 
+    free_floor: ByteSize = ByteSize(10**9)
+    """Bytes that staging leaves free on the disk, whatever the budget allows."""
+
+    scenes_at_once: int = Field(default=4, ge=1, le=64)
+    """Scenes that staging cuts side by side; each takes some hundred megabytes of memory."""
+
     ledger: str = "sqlite:///chipmill-ledger.db"
     """SQLAlchemy URL of the ledger."""
 

@@ -66,12 +66,29 @@ class Folder:
         """Name the folder of a megabatch below the root of fast storage."""
         return cls(root / layout.megabatch_folder(plan, number))
 
-    def prepare(self) -> None:
-        """Make the folder and remove what an interrupted worker left half written."""
+    def prepare(self, fence: int) -> None:
+        """Make the folder, and remove what workers under earlier leases left half written."""
         with _translated(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             for left in self.path.glob(f"{_TEMPORARY}*"):
-                left.unlink()
+                number = left.name.removeprefix(_TEMPORARY).partition("-")[0]
+                if not number.isdecimal() or int(number) <= fence:
+                    left.unlink(missing_ok=True)
+
+    def keep_free(self, floor: int, *, need: int) -> None:
+        """Refuse to write what would leave less than `floor` bytes free on the disk.
+
+        Raises:
+            TransientError: There is not so much room; something else fills the disk.
+        """
+        with _translated(self.path):
+            disk = os.statvfs(self.path)
+        free = disk.f_bavail * disk.f_frsize
+        if free - need < floor:
+            raise TransientError(
+                f"{self.path} has {free:,} bytes free, {need:,} are to be written and {floor:,} "
+                "stay free; free some, or lower CHIPMILL_BUDGET or CHIPMILL_FREE_FLOOR"
+            )
 
     def size(self, name: str) -> int | None:
         """Bytes of a file; None when it is not there."""
@@ -90,8 +107,8 @@ class Folder:
             Size and hash of what was written, without reading it again.
 
         Raises:
-            TransientError: There is no space left; nothing of the file stays.
-            StoreError: The disk fails.
+            TransientError: There is no space left, or the disk fails; nothing of the file stays.
+            StoreError: It cannot be written, for another reason.
         """
         temporary = self.path / f"{_TEMPORARY}{fence}-{name}"
         with _translated(temporary):
@@ -181,4 +198,6 @@ def _translated(where: Path) -> Generator[None]:
     except OSError as err:
         if err.errno in _FULL:
             raise TransientError(f"no space left for {where}; free some on fast storage") from err
+        if err.errno == errno.EIO:
+            raise TransientError(f"the disk of {where} fails ({err.strerror}); look at it") from err
         raise StoreError(f"{where} cannot be written or read ({err.strerror})") from err

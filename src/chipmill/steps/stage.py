@@ -1,6 +1,7 @@
 """stage: a megabatch onto fast storage, as chip packs, within the byte budget."""
 
 import logging
+import os
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,14 +18,14 @@ from chipmill.io.ledger import Ledger
 from chipmill.io.store import Store
 from chipmill.model.manner import DEFAULT, Manner
 from chipmill.model.megabatch import megabatch_id
+from chipmill.model.staging_progress import StagingProgress
 from chipmill.steps.lease import kept
 from chipmill.steps.normalize import statistics_of
 from chipmill.steps.pack import write_pack
 from chipmill.steps.plan import load_scenes
+from chipmill.steps.telling import Telling
 
 log = logging.getLogger(__name__)
-
-SCENES_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,17 +57,27 @@ def stage_megabatch(
         BusyError: Somebody else stages it, or it is staged.
         StaleFenceError: The lease was lost; somebody else has taken over.
         SceneError: A scene of the archive is damaged; the megabatch is given up.
+        DamagedError: Bytes of the archive are not those that were copied; it is given up.
+        TransientError: The disk is full or fails, or the archive does not answer; it is given up.
     """
     name = megabatch_id(plan.plan, number)
     fence = ledger.claim_staging(name, budget=budget, worker=worker)
     folder = Folder.of(fast, plan=plan.plan, number=number)
-    statistics = statistics_of(plan, archive)
-    with _giving_up(ledger, name, fence, folder), kept(ledger, name, fence) as lease:
-        folder.prepare()
+    with (
+        _giving_up(ledger, name, fence, folder),
+        kept(ledger, name, fence) as lease,
+        ThreadPoolExecutor(os.cpu_count(), "decode") as decoders,
+    ):
+        folder.prepare(fence)
+        scenes = load_scenes(archive, plan.plan, number)
+        telling = Telling(_begun(name, scenes), ledger=ledger, fence=fence, tell=manner.tell)
+        statistics = statistics_of(plan, archive)
 
         def pack(scene: PlannedScene) -> tuple[ManifestPack, PackHeader]:
             lease.check()
-            return write_pack(
+            there = folder.size(layout.pack_file(scene.collection, scene.scene))
+            folder.keep_free(manner.floor, need=scene.chip_bytes * len(scene.row) - (there or 0))
+            done, header = write_pack(
                 scene,
                 chip_size=plan.chip_size,
                 archive=archive,
@@ -74,10 +85,14 @@ def stage_megabatch(
                 fence=fence,
                 statistics=statistics,
                 manner=manner,
+                pool=decoders,
             )
+            telling.done(chips=done.chips, size=done.size, kept=there is not None)
+            return done, header
 
-        with ThreadPoolExecutor(SCENES_AT_ONCE) as pool:
-            packs = list(pool.map(pack, load_scenes(archive, plan.plan, number)))
+        with ThreadPoolExecutor(manner.scenes_at_once) as pool:
+            packs = list(pool.map(pack, scenes))
+        lease.check()
         manifest = manifest_of(plan, number, packs).encode()
         folder.sync()
         folder.write(layout.MANIFEST, lambda file: _put(file, manifest), fence=fence)
@@ -121,6 +136,18 @@ def manifest_of(
         packs=tuple(
             pack.model_copy(update={"group": present.index(pack.group)}) for pack, _ in packs
         ),
+    )
+
+
+def _begun(name: str, scenes: list[PlannedScene]) -> StagingProgress:
+    return StagingProgress(
+        megabatch=name,
+        scenes=0,
+        of_scenes=len(scenes),
+        chips=0,
+        of_chips=sum(len(scene.row) for scene in scenes),
+        size=0,
+        seconds=0,
     )
 
 

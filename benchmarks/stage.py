@@ -63,7 +63,7 @@ def cost(root: Path, archive: Store, plan: str, files: list[Path], codec: Codec)
     sizes = list[int]()
 
     def cut() -> None:
-        folder.prepare()
+        folder.prepare(1)
         for pack in folder.path.glob("*.arrow"):
             pack.unlink()
         pack, _ = write_pack(

@@ -72,8 +72,15 @@ class Settings(BaseSettings):
     budget: ByteSize = ByteSize(10**12)
     """Bytes that fast storage may hold; `2TB`, `500GiB` or a plain number."""
 
+    form: Literal["packs", "scenes"] = "packs"
+    """What lies on fast storage: `packs` of chips, or `scenes`, the archive's files as they are."""
+
     codec: Literal["none", "lz4", "zstd"] = "none"
     """How chip packs are compressed: `none`, `lz4` or `zstd`."""
+
+    fsx_link: Path | None = None
+    """Where the archive lies on the FSx for Lustre file system that it is linked to; with the form
+    `scenes` its files are restored there instead of copied."""
 
     free_floor: ByteSize = ByteSize(10**9)
     """Bytes that staging leaves free on the disk, whatever the budget allows."""

@@ -1,5 +1,6 @@
 """Staging: within the budget, whole or not at all, and going on after a kill."""
 
+import errno
 import hashlib
 import shutil
 import signal
@@ -7,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from chipmill.model.manner import DEFAULT, Codec, Manner
 from chipmill.model.megabatch import State, megabatch_id
 from chipmill.model.plan_request import PlanRequest
 from chipmill.model.scene import SceneRef
+from chipmill.model.staging_progress import StagingProgress
 from chipmill.steps.merge import merge_index
 from chipmill.steps.plan import make_plan
 from chipmill.steps.prefetch import register, stage_ahead
@@ -330,6 +332,82 @@ def test_a_full_disk_is_an_error_of_the_moment(tmp_path: Path) -> None:
     with pytest.raises(TransientError, match="no space left"):
         folder.write("pack.arrow", fill, fence=1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_scenes_reserve_what_their_files_need(site: Site) -> None:
+    """Twelve chips of a scene may weigh more or less than its files: the files count."""
+    planned = site.plan.megabatches[0].size
+    staged = site.stage(0, manner=Manner(form="scenes"))
+    row = site.ledger.megabatches(site.plan.plan)[0]
+    assert site.on_disk() == staged.size == row.reserved < row.bytes != planned
+    assert site.manifest().form == "scenes"
+    with pytest.raises(BudgetError):
+        site.stage(1, manner=Manner(form="scenes"), budget=row.bytes + staged.size // 2)
+    assert Folder(site.folder()).remove() == staged.size
+
+
+def test_a_disk_that_would_be_filled_is_left_alone(site: Site) -> None:
+    """Something else fills the disk: the bytes of the budget come back, and the ledger says why."""
+    with pytest.raises(TransientError, match=r"free, .* stay free; free some"):
+        site.stage(0, manner=Manner(floor=10**18))
+    row = site.ledger.megabatches(site.plan.plan)[0]
+    assert (row.state, row.reserved) == (State.PLANNED, 0)
+    assert "CHIPMILL_FREE_FLOOR" in row.reason
+    assert site.on_disk() == 0
+
+
+def test_a_failing_disk_is_an_error_of_the_moment(tmp_path: Path) -> None:
+    """EIO may pass where a path to the storage comes back; nothing of the file stays."""
+
+    def fill(file: Hashing) -> None:
+        file.write(b"some")
+        raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(TransientError, match=r"the disk of .*pack\.arrow fails .*look at it"):
+        Folder(tmp_path).write("pack.arrow", fill, fence=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_leases_that_are_over_leave_rubbish(tmp_path: Path) -> None:
+    """A worker that lost its lease and comes back late must not sweep its successor's files."""
+    for name in (".tmp-1-a.arrow", ".tmp-2-b.arrow", ".tmp-3-c.arrow", ".tmp-d.arrow"):
+        (tmp_path / name).touch()
+    Folder(tmp_path).prepare(2)
+    assert [path.name for path in tmp_path.iterdir()] == [".tmp-3-c.arrow"]
+
+
+def test_staging_says_how_far_it_is(site: Site) -> None:
+    """From nothing to all, with a rate and the time that is left."""
+    told = list[StagingProgress]()
+    staged = site.stage(0, manner=Manner(tell=told.append))
+    assert (told[0].scenes, told[0].chips, told[0].left) == (0, 0, None)
+    last = told[-1]
+    assert (last.scenes, last.of_scenes, last.share) == (4, 4, 1)
+    assert last.chips == last.of_chips == staged.chips
+    half = replace(last, scenes=3, chips=last.chips // 2, size=10**9, seconds=100)
+    assert str(half).endswith("3 of 4 scenes, 50%, 1,000 MB at 10 MB/s, 1:40 left")
+
+
+def test_the_command_stages(site: Site, tmp_path: Path) -> None:
+    """A person stages here and now, without Prefect."""
+    environment = {
+        "CHIPMILL_ARCHIVE": site.archive.url,
+        "CHIPMILL_FAST": str(site.fast),
+        "CHIPMILL_LEDGER": f"sqlite:///{tmp_path / 'command.db'}",
+        "CHIPMILL_FREE_FLOOR": "0",
+    }
+    command = str(Path(sys.executable).parent / "chipmill")
+    done = subprocess.run(
+        [command, "stage", site.plan.plan, "--ahead", "0"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
+    )
+    assert f"{site.plan.plan}-00000: " in done.stdout
+    assert "4 of 4 scenes, 100%" in done.stderr
+    assert (site.folder() / layout.MANIFEST).exists()
 
 
 def test_scenes_with_bands_of_other_sizes_are_a_group_of_their_own(

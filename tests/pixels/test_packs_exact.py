@@ -69,6 +69,10 @@ class Staged:
     plan: Plan
     fast: Path
 
+    def archive_files(self) -> list[Path]:
+        """List the assets of the archive."""
+        return [*(self.archive.local_path("assets") or Path()).rglob("*.tif")]
+
     def batches(self, *, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         """Iterate over one rank's batches."""
         dataset = ChipDataset(
@@ -186,6 +190,22 @@ def test_no_codec_changes_a_pixel(staged: Staged, codec: Codec, tmp_path: Path) 
     assert _bytes(packed.fast) < 0.9 * _bytes(staged.fast)
     manifest = next(packed.fast.rglob("manifest.json"))
     assert decode_manifest(manifest.read_bytes(), where="").codec == codec
+
+
+@group
+def test_scenes_as_they_are_give_the_same_batches(staged: Staged, tmp_path: Path) -> None:
+    """GeoTIFFs for other tools, or on FSx: the loader cuts the same chips out of them."""
+    request = PlanRequest(
+        minibatch=4, megabatch=3, chip_size=CHIP, few_scenes=True, leftover="spread", seed=5
+    )
+    whole = stage_all(request, staged.archive, tmp_path, Manner(form="scenes"))
+    for plain, found in zip(staged.batches(), whole.batches(), strict=True):
+        assert (plain.position, plain.chip_ids) == (found.position, found.chip_ids)
+        np.testing.assert_array_equal(plain.pixels, found.pixels)
+    assets = {path.read_bytes() for path in staged.archive_files()}
+    copies = [path.read_bytes() for path in whole.fast.rglob("*.tif")]
+    assert copies
+    assert set(copies) <= assets
 
 
 def _bytes(folder: Path) -> int:

@@ -240,6 +240,19 @@ def megabatch_folder(plan: str, number: int) -> str:
     return f"{plan}/{number:05d}"
 
 
+_STAGED = re.compile(r"[0-9a-f]{32}\.(arrow|tif)")
+
+
+def is_staged(name: str) -> bool:
+    """Tell whether chipmill gives a file in a megabatch's folder such a name."""
+    return name == MANIFEST or _STAGED.fullmatch(name) is not None
+
+
+def scene_file(key: str) -> str:
+    """File name of a file of the archive in its megabatch's folder, where it lies as it is."""
+    return f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.tif"
+
+
 def pack_file(collection: str, scene: str) -> str:
     """File name of a scene's chip pack in its megabatch's folder."""
     digest = hashlib.sha256(f"{collection}\0{scene}".encode()).hexdigest()[:32]

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 
 from chipmill.errors import PackError
 from chipmill.formats.pack import Normalization, PackBand
-from chipmill.model.manner import Codec
+from chipmill.model.manner import Codec, Form
 
 
 class ManifestGroup(BaseModel):
@@ -58,6 +58,8 @@ class Manifest(BaseModel):
     """Whether a minibatch has chips of several groups; written only where it has."""
     order_version: PositiveInt
     chip_size: PositiveInt
+    form: Form = "packs"
+    """Whether the packs have the pixels, or the files of the archive beside them."""
     codec: Codec = "none"
     """How the packs are compressed."""
     groups: tuple[ManifestGroup, ...]

@@ -15,7 +15,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import ipc
-from pydantic import AwareDatetime, BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+)
 
 from chipmill.errors import PackError
 from chipmill.model.manner import Codec
@@ -76,6 +83,38 @@ class Normalization(BaseModel):
     """Whether they are of 10 log10 of the physical value, not of the digital number."""
 
 
+class SceneFile(BaseModel):
+    """A GeoTIFF that lies beside the pack as it lies in the archive."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str
+    size: PositiveInt
+    """Bytes."""
+    sha256: str
+
+
+class BandPlace(BaseModel):
+    """Where the chips of a band lie in such a file; pairs are of (y, x)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: NonNegativeInt
+    """Index into `files`."""
+    index: PositiveInt
+    """Position of the band in the file, from 1."""
+    edge: PositiveInt | None
+    """Pixels of a chip along each axis, where they fall evenly; None: the nearest is taken."""
+    ratio: tuple[float, float]
+    """How much coarser a pixel is than one of the finest grid."""
+    inset: tuple[float, float]
+    """Fine pixels from the file's edge to the first chip."""
+    size: tuple[PositiveInt, PositiveInt]
+    """Pixels of the file."""
+    fill: float
+    """Stands where the file does not hold a block."""
+
+
 class PackHeader(BaseModel):
     """What all chips of a pack share."""
 
@@ -96,6 +135,10 @@ class PackHeader(BaseModel):
     codec: Codec = "none"
     encoding: Encoding = "plain"
     proof: Proof = "files"
+    files: tuple[SceneFile, ...] = ()
+    """Where the pixels are, if not in the pack."""
+    places: tuple[BandPlace, ...] = ()
+    """Of each band, where there are files."""
 
     @property
     def chip_bytes(self) -> int:
@@ -114,7 +157,10 @@ def lay_out(bands: list[PackBand]) -> tuple[PackBand, ...]:
 
 
 def pack_schema(header: PackHeader) -> pa.Schema:
-    """Describe the file: one row a chip, the header as metadata."""
+    """Describe the file: a row a chip, the header as metadata; no pixels where there are files."""
+    pixels = (
+        [] if header.files else [pa.field("pixels", pa.binary(header.chip_bytes), nullable=False)]
+    )
     return pa.schema(
         [
             pa.field("chip_id", pa.string(), nullable=False),
@@ -124,7 +170,7 @@ def pack_schema(header: PackHeader) -> pa.Schema:
             pa.field("lon", pa.float64(), nullable=False),
             pa.field("cloud_fraction", pa.float32(), nullable=False),
             pa.field("nodata_fraction", pa.float32(), nullable=False),
-            pa.field("pixels", pa.binary(header.chip_bytes), nullable=False),
+            *pixels,
         ],
         metadata={HEADER: header.model_dump_json().encode()},
     )

@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from chipmill.errors import StoreError, TransientError
 from chipmill.formats import layout
+from chipmill.io.lustre import Lustre
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _TEMPORARY = ".tmp-"
@@ -27,7 +28,7 @@ class Hashing:
         self._hash = hashlib.sha256()
         self._size = 0
 
-    def write(self, data: bytes, /) -> int:
+    def write(self, data: bytes | memoryview, /) -> int:
         """Write, and hash in the same pass."""
         self._hash.update(data)
         count = self._file.write(data)
@@ -129,6 +130,20 @@ class Folder:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             return Written(size=file.tell(), sha256=digest)
 
+    def link(self, name: str, target: Path) -> None:
+        """Let a name stand for a file of a linked bucket, elsewhere on the same file system."""
+        with _translated(self.path / name):
+            (self.path / name).unlink(missing_ok=True)
+            (self.path / name).symlink_to(target)
+
+    def _release_links(self) -> None:
+        """Let Lustre free what links of this folder, and of no other megabatch's, stand for."""
+        links = [path for path in self.path.glob("*.tif") if path.is_symlink()]
+        root = self.path.parent.parent
+        mine = [link.readlink() for link in links if len([*root.glob(f"*/*/{link.name}")]) == 1]
+        if there := [target for target in mine if target.exists()]:
+            Lustre().release(there)
+
     def sync(self) -> None:
         """Make the names in the folder durable."""
         with _translated(self.path):
@@ -142,7 +157,8 @@ class Folder:
     def remove(self, *, check: Callable[[], None] = lambda: None) -> int:
         """Remove the folder and what chipmill wrote into it, the manifest first.
 
-        Links are never followed: what is deleted lies in this folder. Interrupted and called again
+        Links are never followed: what is deleted lies in this folder. Where they stand for files of
+        a linked bucket, Lustre frees the bytes of those first. Interrupted and called again
         it goes on with what is left.
 
         Args:
@@ -155,6 +171,7 @@ class Folder:
             StoreError: Something lies there that chipmill did not write; it stays.
         """
         freed, foreign = 0, ""
+        self._release_links()
         with _translated(self.path), ExitStack() as stack:
             try:
                 plan = stack.enter_context(_opened(self.path.parent))
@@ -178,7 +195,7 @@ class Folder:
 
 def _is_ours(name: str) -> bool:
     """Tell whether chipmill gives files in a megabatch's folder this name."""
-    return name == layout.MANIFEST or name.endswith(".arrow") or name.startswith(_TEMPORARY)
+    return layout.is_staged(name) or name.endswith(".arrow") or name.startswith(_TEMPORARY)
 
 
 @contextmanager

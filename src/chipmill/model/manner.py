@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Self
 
 from chipmill.model.staging_progress import StagingProgress
@@ -9,6 +10,8 @@ from chipmill.settings import Settings
 
 Codec = Literal["none", "lz4", "zstd"]
 """How the buffers of a chip pack are compressed: as Arrow itself does it."""
+Form = Literal["packs", "scenes"]
+"""Chips cut and packed, or the files of the archive as they are."""
 Tell = Callable[[StagingProgress], None]
 
 
@@ -20,7 +23,12 @@ def _to_nobody(_progress: StagingProgress) -> None:
 class Manner:
     """What staging is free to choose; no choice changes a pixel or the order."""
 
+    form: Form = "packs"
     codec: Codec = "none"
+    """Of packs."""
+    link: Path | None = None
+    """Where the archive lies on the FSx for Lustre file system that it is linked to: scenes are
+    restored there instead of copied."""
     floor: int = 0
     """Bytes that stay free on the disk, whatever the budget allows."""
     scenes_at_once: int = 4
@@ -32,7 +40,9 @@ class Manner:
     def of(cls, settings: Settings, *, tell: Tell = _to_nobody) -> Self:
         """Choose what the settings say."""
         return cls(
+            form=settings.form,
             codec=settings.codec,
+            link=settings.fsx_link,
             floor=settings.free_floor,
             scenes_at_once=settings.scenes_at_once,
             tell=tell,

@@ -23,12 +23,11 @@ from chipmill.io.fast import Folder
 from chipmill.io.packed import index_pack
 from chipmill.io.store import PART_BYTES, Store
 from chipmill.model.export_request import ExportRequest
-from chipmill.model.manner import Manner
+from chipmill.model.manner import DEFAULT, Manner
 from chipmill.steps.normalize import statistics_of
 from chipmill.steps.pack import write_pack
 from chipmill.steps.plan import load_plan, load_scenes, make_plan
 from chipmill.steps.shard import shard_size
-from chipmill.steps.stage import SCENES_AT_ONCE
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +107,7 @@ def export_scenes(shard: ExportShard, exporting: Exporting, archive: Store) -> i
         archive=archive,
         statistics=statistics_of(plan, archive),
     )
-    with ThreadPoolExecutor(SCENES_AT_ONCE) as pool:
+    with ThreadPoolExecutor(DEFAULT.scenes_at_once) as pool:
         return sum(pool.map(write, scenes))
 
 

@@ -1,7 +1,7 @@
-"""Write the chip pack of one scene of a plan onto fast storage."""
+"""Write the chip pack of one scene of a plan onto fast storage, or its files and what they hold."""
 
-import json
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from functools import partial
 from io import RawIOBase
 from typing import Any, cast
@@ -13,7 +13,6 @@ from pyarrow import ipc
 
 from chipmill.errors import PackError
 from chipmill.formats import layout
-from chipmill.formats.archived_item import read_archived
 from chipmill.formats.manifest import ManifestPack
 from chipmill.formats.pack import (
     PackHeader,
@@ -33,6 +32,7 @@ from chipmill.model.grid import ChipGrid
 from chipmill.model.manner import DEFAULT, Manner
 from chipmill.steps.cut import Cut, opened_cut, pack_header
 from chipmill.steps.normalize import normalized
+from chipmill.steps.verbatim import copy_files, load_archived
 
 
 def write_pack(
@@ -62,20 +62,26 @@ def write_pack(
         SceneError: A file of the scene is damaged, or the files do not align.
         TransientError: Fast storage is full, or the archive does not answer.
     """
-    key = layout.item_key(planned.collection, planned.scene)
-    scene = read_archived(json.loads(archive.get(key)), key_of=archive.key_of)
+    scene = load_archived(planned, archive)
     chips = ChipGrid(grid=scene.finest.file.grid, size=chip_size)
     header = normalized(pack_header(scene, chips), statistics)
-    coding = {"codec": manner.codec, "encoding": encoding_of(manner.codec)}
-    header = header.model_copy(update=coding)
+    if manner.form == "scenes":
+        header = copy_files(
+            scene, header, archive=archive, folder=folder, fence=fence, link=manner.link
+        )
+    else:
+        coding = {"codec": manner.codec, "encoding": encoding_of(manner.codec)}
+        header = header.model_copy(update=coding)
+    listed = _Rows(planned, lonlat_centres(chips)[planned.row, planned.col])
     name = layout.pack_file(planned.collection, planned.scene)
     if _is_whole(folder, name, header):
         written = folder.found(name)
+    elif header.files:
+        written = folder.write(name, partial(_list, header=header, rows=listed), fence=fence)
     else:
         rows, cols = planned.row, planned.col
         with opened_cut(scene, header, archive=archive, rows=rows, cols=cols, pool=pool) as cut:
-            fill = partial(_fill, cut=cut, planned=planned, centres=lonlat_centres(chips))
-            written = folder.write(name, fill, fence=fence)
+            written = folder.write(name, partial(_fill, cut=cut, rows=listed), fence=fence)
     pack = ManifestPack(
         file=name,
         collection=planned.collection,
@@ -100,31 +106,48 @@ def _is_whole(folder: Folder, name: str, header: PackHeader) -> bool:
         return False
 
 
-def _fill(file: Hashing, *, cut: Cut, planned: PlannedScene, centres: NDArray[np.float64]) -> None:
+def _fill(file: Hashing, *, cut: Cut, rows: "_Rows") -> None:
     """Write the chips: a record batch for each row of them, or for each one where compressed."""
-    rows, cols = planned.row, planned.col
-    places = centres[rows, cols]  # (chips, 2)
     header = cut.header
     schema, options = pack_schema(header), write_options(header.codec)
     with ipc.new_file(cast("RawIOBase", file), schema, options=options) as writer:
         for part, records in cut.stripes():
-            chips = zip(rows[part].tolist(), cols[part].tolist(), strict=True)
-            columns: list[pa.Array[Any]] = [
-                pa.array(
-                    [f"{planned.collection}/{planned.scene}/{row}-{col}" for row, col in chips]
-                ),
-                pa.array(rows[part]),
-                pa.array(cols[part]),
-                pa.array(np.ascontiguousarray(places[part, 1])),
-                pa.array(np.ascontiguousarray(places[part, 0])),
-                pa.array(planned.cloud_fraction[part]),
-                pa.array(planned.nodata_fraction[part]),
-                encode_pixels(_encoded(records, header)),
-            ]
+            columns = [*rows.columns(part), encode_pixels(_encoded(records, header))]
             batch = pa.RecordBatch.from_arrays(columns, schema=schema)
             step = len(records) if header.codec == "none" else 1
             for first in range(0, len(records), step):
                 writer.write_batch(batch.slice(first, step))
+
+
+def _list(file: Hashing, *, header: PackHeader, rows: "_Rows") -> None:
+    """Write the chips without their pixels, which lie in the files of the scene."""
+    schema = pack_schema(header)
+    with ipc.new_file(cast("RawIOBase", file), schema) as writer:
+        columns = rows.columns(slice(None))
+        writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What a pack says of each chip besides its pixels."""
+
+    planned: PlannedScene
+    centres: NDArray[np.float64]
+    """Longitude and latitude, shape (chips, 2)."""
+
+    def columns(self, part: slice) -> "list[pa.Array[Any]]":
+        """Give the columns of some chips, in the order of the schema."""
+        planned = self.planned
+        places = zip(planned.row[part].tolist(), planned.col[part].tolist(), strict=True)
+        return [
+            pa.array([f"{planned.collection}/{planned.scene}/{row}-{col}" for row, col in places]),
+            pa.array(planned.row[part]),
+            pa.array(planned.col[part]),
+            pa.array(np.ascontiguousarray(self.centres[part, 1])),
+            pa.array(np.ascontiguousarray(self.centres[part, 0])),
+            pa.array(planned.cloud_fraction[part]),
+            pa.array(planned.nodata_fraction[part]),
+        ]
 
 
 def _encoded(records: NDArray[np.uint8], header: PackHeader) -> NDArray[np.uint8]:

@@ -24,6 +24,7 @@ from chipmill.steps.normalize import statistics_of
 from chipmill.steps.pack import write_pack
 from chipmill.steps.plan import load_scenes
 from chipmill.steps.telling import Telling
+from chipmill.steps.verbatim import bytes_of_scenes
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,9 @@ def stage_megabatch(
         TransientError: The disk is full or fails, or the archive does not answer; it is given up.
     """
     name = megabatch_id(plan.plan, number)
+    scenes = load_scenes(archive, plan.plan, number)
+    if manner.form == "scenes":
+        _need(plan, number, scenes, archive=archive, ledger=ledger)
     fence = ledger.claim_staging(name, budget=budget, worker=worker)
     folder = Folder.of(fast, plan=plan.plan, number=number)
     with (
@@ -69,7 +73,6 @@ def stage_megabatch(
         ThreadPoolExecutor(os.cpu_count(), "decode") as decoders,
     ):
         folder.prepare(fence)
-        scenes = load_scenes(archive, plan.plan, number)
         telling = Telling(_begun(name, scenes), ledger=ledger, fence=fence, tell=manner.tell)
         statistics = statistics_of(plan, archive)
 
@@ -87,7 +90,8 @@ def stage_megabatch(
                 manner=manner,
                 pool=decoders,
             )
-            telling.done(chips=done.chips, size=done.size, kept=there is not None)
+            size = _size((done, header))
+            telling.done(chips=done.chips, size=size, kept=there is not None)
             return done, header
 
         with ThreadPoolExecutor(manner.scenes_at_once) as pool:
@@ -97,12 +101,21 @@ def stage_megabatch(
         folder.sync()
         folder.write(layout.MANIFEST, lambda file: _put(file, manifest), fence=fence)
         folder.sync()
-        size = sum(pack.size for pack, _ in packs) + len(manifest)
+        size = sum(map(_size, packs)) + len(manifest)
         lease.check()
     ledger.ready(name, fence, size=size)
     chips = sum(pack.chips for pack, _ in packs)
     log.info("%s: %d chips of %d scenes staged, %.1f MB", name, chips, len(packs), size / 1e6)
     return Staged(megabatch=name, scenes=len(packs), chips=chips, size=size)
+
+
+def _need(
+    plan: Plan, number: int, scenes: list[PlannedScene], *, archive: Store, ledger: Ledger
+) -> None:
+    """Let the ledger reserve what the files of the scenes need, not what their chips would."""
+    needs = [planned.size for planned in plan.megabatches]
+    needs[number] = bytes_of_scenes(scenes, archive)
+    ledger.register_plan(plan.plan, plan.model_dump_json(), needs=needs)
 
 
 def manifest_of(
@@ -124,6 +137,7 @@ def manifest_of(
         mixed=plan.mixed,
         order_version=plan.order_version,
         chip_size=plan.chip_size,
+        form="scenes" if packs[0][1].files else "packs",
         codec=packs[0][1].codec,
         groups=tuple(
             ManifestGroup(
@@ -137,6 +151,12 @@ def manifest_of(
             pack.model_copy(update={"group": present.index(pack.group)}) for pack, _ in packs
         ),
     )
+
+
+def _size(packed: tuple[ManifestPack, PackHeader]) -> int:
+    """Add up the bytes of a scene on fast storage."""
+    pack, header = packed
+    return pack.size + sum(file.size for file in header.files)
 
 
 def _begun(name: str, scenes: list[PlannedScene]) -> StagingProgress:

@@ -317,6 +317,12 @@ def _source(
     rows: _Rows,
 ) -> Pixels:
     """Find where each chip's pixels lie in the file; compressed ones lie nowhere as they are."""
+    if header.files:
+        from chipmill.train.scenes import SceneFiles  # noqa: PLC0415  # its packages are an extra
+
+        table = reader.read_all()
+        places = np.column_stack([table.column("row"), table.column("col")])
+        return SceneFiles(path.parent, header, places)
     if header.encoding != "plain":
         return _Compressed(path, header, rows.firsts)
     starts: list[NDArray[np.int64]] = []

@@ -1,0 +1,161 @@
+"""FSx for Lustre linked to the archive: files are restored and released, not copied and deleted."""
+
+import json
+import os
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from chipmill.errors import StoreError, TransientError
+from chipmill.io.fast import Folder
+from chipmill.io.ledger import Ledger
+from chipmill.io.lustre import Lustre
+from chipmill.io.store import Store
+from chipmill.model.ingest_request import IngestRequest
+from chipmill.model.manner import Manner
+from chipmill.model.plan_request import PlanRequest
+from chipmill.model.scene import SceneRef
+from chipmill.steps.merge import merge_index
+from chipmill.steps.plan import make_plan
+from chipmill.steps.prefetch import register
+from chipmill.steps.stage import stage_megabatch
+from chipmill.train import Batch, ChipDataset
+
+Draw = Callable[..., Path]
+Ingest = Callable[[IngestRequest, Store], list[SceneRef]]
+CHIP = 16
+_LFS = """#!{python}
+import json, os, sys
+from pathlib import Path
+
+here = Path(__file__).parent
+what, *paths = sys.argv[1:]
+with open(here / "calls", "a") as calls:
+    calls.write(json.dumps([what, *paths]) + "\\n")
+for path in map(Path, paths):
+    away = path.with_name(path.name + ".released")
+    if not path.exists():
+        sys.exit(f"cannot find {{path}}")
+    if what == "hsm_restore" and away.exists():
+        away.unlink()
+        path.write_bytes((here / "bucket" / path.parent.name / path.name).read_bytes())
+    if what == "hsm_release" and not away.exists():
+        away.touch()
+        path.write_bytes(bytes(path.stat().st_size))
+    if what == "hsm_state":
+        flags = "0x0000000d) released" if away.exists() else "0x00000009)"
+        print(f"{{path}}: ({{flags}} exists archived, archive_id:1")
+"""
+"""Keeps the state of each file beside it; a released file reads as zeros, so nobody may read it."""
+
+
+@pytest.fixture
+def lfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a stand-in for Lustre's command first in the path; gives its folder."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    command = folder / "lfs"
+    command.write_text(_LFS.format(python=sys.executable))
+    command.chmod(command.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    return folder
+
+
+def calls(lfs: Path) -> list[list[str]]:
+    """Read what the command was asked for."""
+    path = lfs / "calls"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def linked(lfs: Path, root: Path, scenes: int) -> list[Path]:
+    """Make files of a linked bucket whose bytes are not on the file system."""
+    paths: list[Path] = []
+    for number in range(scenes):
+        bucket = lfs / "bucket" / f"s{number}"
+        bucket.mkdir(parents=True)
+        (bucket / "red.tif").write_bytes(b"pixels" * (number + 1))
+        path = root / f"s{number}" / "red.tif"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(bytes(6 * (number + 1)))
+        path.with_name("red.tif.released").touch()
+        paths.append(path)
+    return paths
+
+
+def test_only_what_is_not_there_is_restored(lfs: Path, tmp_path: Path) -> None:
+    """A restore costs a read of the bucket; what is here already costs nothing."""
+    paths = linked(lfs, tmp_path / "fsx", 3)
+    lustre = Lustre()
+    lustre.restore(paths[:1], seconds=60)
+    lustre.restore(paths, seconds=60)
+    asked = [call[1:] for call in calls(lfs) if call[0] == "hsm_restore"]
+    assert asked == [[str(paths[0])], [str(path) for path in paths[1:]]]
+    assert [path.read_bytes() for path in paths] == [b"pixels" * n for n in (1, 2, 3)]
+    lustre.release(paths[1:])
+    assert [lustre.states(paths)[path].released for path in paths] == [False, True, True]
+
+
+def test_what_fails_is_said_with_its_file(lfs: Path, tmp_path: Path) -> None:
+    """The command is missing, or complains: one sentence, and what to do."""
+    with pytest.raises(TransientError, match=r"hsm_state` failed on .*gone"):
+        Lustre().states([tmp_path / "gone"])
+    with pytest.raises(StoreError, match="install Lustre's client"):
+        Lustre("no-such-command").states([tmp_path])
+
+
+def test_scenes_are_restored_read_and_released(
+    lfs: Path, draw: Draw, ingest: Ingest, archive: Store, ledger: Ledger, tmp_path: Path
+) -> None:
+    """Staging restores and proves, the loader reads through links, removing releases: no copies."""
+    random = np.random.default_rng(1)
+    for item in ("a", "b"):
+        pixels = random.integers(1, 9, (64, 64)).astype(np.uint16)
+        layers = {
+            "red": (pixels, 10.0, 0.0),
+            "scl": (np.full((32, 32), 4, np.uint8), 20.0, None),
+        }
+        path = draw(tmp_path / "source", layers, item=item)
+        asked = IngestRequest(sensor="sentinel-2-l2a", catalog=str(path), bands=("red",))
+        ingest(asked.model_copy(update={"chip_size": CHIP}), archive)
+    merge_index(archive, chip_size=CHIP)
+    plan = make_plan(PlanRequest(minibatch=2, chip_size=CHIP, few_scenes=True), archive)
+    fsx = tmp_path / "fsx"
+    for asset in (archive.local_path("assets") or Path()).rglob("red.tif"):
+        bucket = lfs / "bucket" / asset.parent.name
+        bucket.mkdir(parents=True)
+        (bucket / "red.tif").write_bytes(asset.read_bytes())
+        stub = fsx / archive.key_of(asset.as_uri())
+        stub.parent.mkdir(parents=True)
+        stub.write_bytes(bytes(asset.stat().st_size))
+        stub.with_name("red.tif.released").touch()
+    register(plan, ledger, budget=10**9)
+    staged = stage_megabatch(
+        plan,
+        0,
+        archive=archive,
+        fast=fsx / "chipmill",
+        ledger=ledger,
+        budget=10**9,
+        worker="test",
+        manner=Manner(form="scenes", link=fsx),
+    )
+    files = [path.stat().st_size for path in fsx.rglob("red.tif")]
+    assert sum(files) < staged.size == ledger.reserved()
+    batches = [*ChipDataset(archive.url, plan=plan.plan, fast=fsx / "chipmill", as_torch=False)]
+    assert sum(len(batch) for batch in batches) == 32
+    for batch in batches:
+        assert isinstance(batch, Batch)
+        assert batch.pixels.min() > 0
+    folder = Folder.of(fsx / "chipmill", plan=plan.plan, number=0)
+    folder.remove()
+    assert not folder.path.exists()
+    assert len([*fsx.rglob("red.tif.released")]) == len(files) == 2
+    assert sorted(what for what, *_ in calls(lfs) if what != "hsm_state") == [
+        "hsm_release",
+        "hsm_restore",
+        "hsm_restore",
+    ]

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from pyarrow import ipc
 
-from chipmill.errors import BudgetError, BusyError, DamagedError, StoreError, TransientError
+from chipmill.errors import BudgetError, BusyError, SceneError, StoreError, TransientError
 from chipmill.formats import layout
 from chipmill.formats.manifest import Manifest, decode_manifest
 from chipmill.formats.pack import read_header
@@ -313,7 +313,7 @@ def test_a_damaged_scene_gives_the_bytes_back(site: Site, tmp_path: Path) -> Non
     for path in (tmp_path / "copy" / "assets").rglob("red.tif"):
         path.write_bytes(path.read_bytes()[:900])
     broken = Site(archive, site.plan, site.fast, site.ledger)
-    with pytest.raises(DamagedError, match=r"red\.tif .*copy the scene again"):
+    with pytest.raises(SceneError, match=r"red\.tif .*copy the scene again or drop it"):
         broken.stage(0)
     assert site.states()[0] is State.PLANNED
     assert site.ledger.reserved() == 0

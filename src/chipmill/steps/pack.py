@@ -1,5 +1,6 @@
 """Write the chip pack of one scene of a plan onto fast storage, or its files and what they hold."""
 
+import logging
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import ipc
 
-from chipmill.errors import PackError
+from chipmill.errors import DamagedError, PackError, SceneError
 from chipmill.formats import layout
 from chipmill.formats.manifest import ManifestPack
 from chipmill.formats.pack import (
@@ -27,12 +28,15 @@ from chipmill.formats.plan import PlannedScene
 from chipmill.formats.statistics import DataStatistics
 from chipmill.io.fast import Folder, Hashing
 from chipmill.io.store import Store
+from chipmill.model.archived import ArchivedScene
 from chipmill.model.footprint import lonlat_centres
 from chipmill.model.grid import ChipGrid
 from chipmill.model.manner import DEFAULT, Manner
 from chipmill.steps.cut import Cut, opened_cut, pack_header
 from chipmill.steps.normalize import normalized
 from chipmill.steps.verbatim import copy_files, load_archived
+
+log = logging.getLogger(__name__)
 
 
 def write_pack(
@@ -59,12 +63,44 @@ def write_pack(
         pool: Decodes; None: threads of its own.
 
     Raises:
-        SceneError: A file of the scene is damaged, or the files do not align.
+        SceneError: A file of the scene is damaged, twice, or the files do not align.
         TransientError: Fast storage is full, or the archive does not answer.
     """
     scene = load_archived(planned, archive)
-    chips = ChipGrid(grid=scene.finest.file.grid, size=chip_size)
-    header = normalized(pack_header(scene, chips), statistics)
+    header = pack_header(scene, ChipGrid(grid=scene.finest.file.grid, size=chip_size))
+    work = partial(
+        _write,
+        scene,
+        normalized(header, statistics),
+        planned=planned,
+        archive=archive,
+        folder=folder,
+        fence=fence,
+        manner=manner,
+        pool=pool,
+    )
+    try:
+        return work()
+    except DamagedError as err:
+        log.warning("%s; it is read again", err)
+    try:
+        return work()
+    except DamagedError as err:
+        raise SceneError(f"{err} or drop it: it came wrong twice") from err
+
+
+def _write(
+    scene: ArchivedScene,
+    header: PackHeader,
+    *,
+    planned: PlannedScene,
+    archive: Store,
+    folder: Folder,
+    fence: int,
+    manner: Manner,
+    pool: Executor | None,
+) -> tuple[ManifestPack, PackHeader]:
+    chips = ChipGrid(grid=scene.finest.file.grid, size=header.chip_size)
     if manner.form == "scenes":
         header = copy_files(
             scene, header, archive=archive, folder=folder, fence=fence, link=manner.link

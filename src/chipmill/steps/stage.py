@@ -58,7 +58,6 @@ def stage_megabatch(
         BusyError: Somebody else stages it, or it is staged.
         StaleFenceError: The lease was lost; somebody else has taken over.
         SceneError: A scene of the archive is damaged; the megabatch is given up.
-        DamagedError: Bytes of the archive are not those that were copied; it is given up.
         TransientError: The disk is full or fails, or the archive does not answer; it is given up.
     """
     name = megabatch_id(plan.plan, number)

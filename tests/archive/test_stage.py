@@ -405,7 +405,7 @@ def test_the_command_stages(site: Site, tmp_path: Path) -> None:
         env=environment,
         cwd=tmp_path,
     )
-    assert f"{site.plan.plan}-00000: " in done.stdout
+    assert f"{site.plan.plan}-00000 is staged: 144 chips" in done.stdout
     assert "4 of 4 scenes, 100%" in done.stderr
     assert (site.folder() / layout.MANIFEST).exists()
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import sys
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ from chipmill.cli.app import app, sentence
 from chipmill.io.ledger import Ledger
 from chipmill.io.store import Store
 from chipmill.model.manner import Manner
+from chipmill.model.staging_progress import StagingProgress
 from chipmill.settings import Settings
 from chipmill.steps.prefetch import ALL, stage_ahead
 from chipmill.steps.reconcile import reconcile as mend
@@ -39,7 +41,7 @@ def stage(
             budget=settings.budget,
             worker=_worker(),
             ahead=ahead,
-            manner=Manner(codec=settings.codec),
+            manner=Manner.of(settings, tell=_tell),
         )
     for done in staged:
         typer.echo(f"{done.megabatch} is staged: {done.chips:,} chips, {done.size:,} bytes")
@@ -77,6 +79,12 @@ def reconcile() -> None:
         )
     for each in found:
         typer.echo(f"{each.what:<9}  {each.subject}  {each.note}")
+
+
+def _tell(now: StagingProgress) -> None:
+    """Say how far staging is: on a terminal in one line that changes, else a line each time."""
+    terminal, end = sys.stderr.isatty(), now.scenes == now.of_scenes
+    typer.echo(f"\r\033[K{now}" if terminal else str(now), nl=end or not terminal, err=True)
 
 
 def _begin() -> Settings:

@@ -1,6 +1,8 @@
 """How far a long run is, as people see it in Prefect: a bar that moves while shards come in."""
 
 import time
+from contextvars import copy_context
+from functools import partial
 from typing import TypeVar, cast
 from uuid import UUID
 
@@ -43,8 +45,10 @@ def staging_bar() -> Tell:
     """Give a bar of its own to each megabatch that is staged, as `staging-progress`."""
     bars = dict[str, UUID]()
     told = dict[str, float]()
+    # Scenes are cut in threads that do not know which run they belong to.
+    run = copy_context()
 
-    def tell(now: StagingProgress) -> None:
+    def show(now: StagingProgress) -> None:
         percent, said = 100 * now.share, str(now)
         if now.megabatch not in bars:
             made = create_progress_artifact(percent, key="staging-progress", description=said)
@@ -55,7 +59,7 @@ def staging_bar() -> Tell:
             return
         told[now.megabatch] = time.monotonic()
 
-    return tell
+    return partial(run.run, show)
 
 
 def _said(done: int, count: int) -> str:

@@ -146,6 +146,10 @@ def test_artifacts_tell_what_was_done_and_left_out(place: Place, plan: str) -> N
     assert summary["scenes quarantined"] == 1
     planned = place.artifact("plan-summary")
     assert sum(row["chips"] for row in planned) == summary["chips"]
+    asked = {"key": {"any_": ["staging-progress"]}}
+    bars = place.ask("artifacts", artifacts=asked)
+    assert [bar["data"] for bar in bars] == [100.0] * len(bars) != []
+    assert all(bar["task_run_id"] and "left" in bar["description"] for bar in bars)
     staged = place.artifact("fast-storage")
     assert [row["megabatch"] for row in staged] == [f"{plan}-00000"]
 

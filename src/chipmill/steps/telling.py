@@ -59,4 +59,7 @@ class Telling:
         except ChipmillError as err:
             # People see less; whether the lease is lost is told by who keeps it.
             log.debug("progress of %s was not noted (%s)", now.megabatch, err)
-        self._tell(now)
+        try:
+            self._tell(now)
+        except Exception as err:  # noqa: BLE001  # a display that fails must not stop the work
+            log.warning("the progress of %s cannot be shown (%s)", now.megabatch, err)

@@ -155,11 +155,12 @@ class MegabatchFolder:
             pack = self.pack(index)
             with (self.path / entry.file).open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
-            if found != entry.sha256:
-                raise PackError(
-                    f"{pack.path} has the SHA-256 {found[:12]}… where the manifest says "
-                    f"{entry.sha256[:12]}…; stage its megabatch again"
-                )
+            _compare(pack.path, found, entry.sha256)
+            for beside in pack.header.files:
+                path = self.path / beside.file
+                with path.open("rb") as file:
+                    found = hashlib.file_digest(file, "sha256").hexdigest()
+                _compare(path, found, beside.sha256)
 
     def close(self) -> None:
         """Let go of all packs; files close when the last reader is done with them."""
@@ -186,6 +187,14 @@ class MegabatchFolder:
                 "stage its megabatch again"
             )
         return pack
+
+
+def _compare(path: Path, found: str, stated: str) -> None:
+    if found != stated:
+        raise PackError(
+            f"{path} has the SHA-256 {found[:12]}… where the manifest says {stated[:12]}…; "
+            "stage its megabatch again"
+        )
 
 
 def _places(bands: tuple[PackBand, ...]) -> list[tuple[object, ...]]:

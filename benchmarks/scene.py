@@ -11,6 +11,7 @@ import imagecodecs
 import numpy as np
 import rasterio
 from rasterio.transform import from_origin
+from shapely.geometry import box, mapping
 from tifffile import TiffFile, TiffPage
 
 from chipmill.io.store import Store
@@ -27,6 +28,7 @@ _FINE = ("blue", "green", "red", "nir")
 _COARSE = ("rededge1", "rededge2", "rededge3", "nir08", "swir16", "swir22")
 BANDS = dict.fromkeys(_FINE, 1) | dict.fromkeys(_COARSE, 2)
 """Of each band how much coarser it is than the finest."""
+_BBOX = (15.0, 45.9, 16.5, 47.0)
 _NOISE = 600
 """Digital numbers; with it DEFLATE leaves about 0.6 of the bytes, as of real bands."""
 
@@ -48,8 +50,8 @@ def make_scene(folder: Path, archive: Store, *, edge: int = EDGE) -> SceneRef:
         "stac_version": "1.0.0",
         "id": "generated",
         "collection": "sentinel-2-l2a",
-        "geometry": {"type": "Point", "coordinates": [15, 46]},
-        "bbox": [15, 46, 15, 46],
+        "geometry": mapping(box(*_BBOX)),
+        "bbox": list(_BBOX),
         "properties": {"datetime": "2024-06-01T10:00:00Z", "platform": "sentinel-2a"},
         "links": [],
         "assets": {name: {"href": f"{name}.tif", "type": "image/tiff"} for name in (*BANDS, "scl")},

@@ -189,7 +189,7 @@ class MegabatchFolder:
         return pack
 
 
-def _compare(path: Path, found: str, stated: str) -> None:
+def _compare(path: Path | str, found: str, stated: str) -> None:
     if found != stated:
         raise PackError(
             f"{path} has the SHA-256 {found[:12]}… where the manifest says {stated[:12]}…; "

@@ -9,7 +9,7 @@ TORCH := torch==2.13.0
 TORCHDATA := torchdata==0.11.0
 
 .DEFAULT_GOAL := help
-.PHONY: help install fmt docs lint test test-torch check bench demo lock clean
+.PHONY: help install fmt docs lint test test-torch check audit bench demo lock clean
 
 help: ## Say what each verb does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,9 @@ test-torch: install ## The same laws with PyTorch there: tensors and DataLoaders
 	$(BIN)/python -m pytest -m torch
 
 check: lint test ## What CI runs
+
+audit: install ## Ask a vulnerability service about the locked dependencies
+	$(BIN)/python .ci/audit.py
 
 bench: install ## Measure against the physical floor and peers (benchmarks/README.md)
 	$(BIN)/python -m benchmarks

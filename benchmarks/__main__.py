@@ -9,7 +9,7 @@ from importlib import import_module
 
 from benchmarks.measure import say_machine
 
-ALL = ("index", "merge", "plan", "stage", "stats")
+ALL = ("index", "merge", "plan", "service", "stage", "stats")
 
 
 def main() -> None:

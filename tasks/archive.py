@@ -1,6 +1,8 @@
 """From a catalogue into the archive: search, copy, rewrite, index, merge."""
 
-from prefect import task
+from datetime import timedelta
+
+from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from chipmill.io.ledger import Ledger
@@ -8,7 +10,7 @@ from chipmill.io.store import Store
 from chipmill.model.access import Access, is_local
 from chipmill.model.ingest_request import IngestRequest
 from chipmill.settings import Settings
-from chipmill.steps import compact, ingest, merge, search
+from chipmill.steps import collect, compact, ingest, merge, search
 from chipmill.steps.shard import Shard, clear_findings, each_scene, into_shards
 from chipmill.steps.turn import turns
 from tasks.policy import DELAYS, RETRIES, transient
@@ -85,3 +87,20 @@ def compact_index(chip_size: int) -> str:
     """Bind the small files of the newest snapshot into few; gives its name, which stays."""
     lock = turns(lambda: Ledger.open(Settings.load().ledger))
     return compact.compact_index(_archive(), chip_size=chip_size, lock=lock).snapshot
+
+
+@task(
+    name="collect",
+    task_run_name="collect garbage",
+    retries=RETRIES,
+    retry_delay_seconds=DELAYS,
+    retry_condition_fn=transient,
+    cache_policy=NO_CACHE,
+)
+def collect_garbage(keep: int, hours: int, *, remove: bool) -> int:
+    """Remove what no snapshot that is kept is made of, or say what would go; counts it."""
+    age = timedelta(hours=hours)
+    found = collect.collect_garbage(_archive(), keep=keep, age=age, remove=remove)
+    done = "removed" if remove else "no longer needed"
+    get_run_logger().info("%d objects, %d bytes: %s", len(found.keys), found.size, done)
+    return len(found.keys)

@@ -147,6 +147,7 @@ def test_every_deployment_runs(up: Up, item_collection: Path, wait_for: Wait) ->
     (plan,) = {path.name for path in (up.home / "archive" / "plans").iterdir()}
     run("ingest", request=request)
     run("merge", chip_size=64)
+    run("tidy", keep=1)
     run("stats", request=chips)
     run("plan", request=training)
     run("stage", plan=plan)

@@ -22,6 +22,7 @@ from chipmill.formats import layout
 from chipmill.formats.statistics import BandStatistics, DataStatistics, SceneSums, decode_sums
 from chipmill.io.ledger import Ledger
 from chipmill.io.store import Store
+from chipmill.model.chip_filter import ChipFilter
 from chipmill.model.ingest_request import IngestRequest
 from chipmill.model.plan_request import PlanRequest
 from chipmill.model.scene import SceneRef
@@ -106,6 +107,18 @@ def test_limits_choose_what_is_measured(ingested: Store) -> None:
     assert clear.chips < usual.chips
     assert len({clear.statistics, usual.statistics, naip.statistics}) == 3
     assert naip.bands == tuple(band for band in usual.bands if band.collection == "naip")
+
+
+@group
+def test_a_filter_chooses_what_is_measured(ingested: Store) -> None:
+    """The same words as for a plan; without any, figures keep the names that they had."""
+    naip = snapshot_statistics(REAL.model_copy(update={"collections": ("naip",)}), ingested)
+    text = "collection = 'naip' AND S_INTERSECTS(geometry, BBOX(-180, -90, 180, 90))"
+    said = snapshot_statistics(REAL.model_copy(update={"filter": ChipFilter(text)}), ingested)
+    assert said.bands == naip.bands
+    assert (said.filter, naip.filter) == (text, "")
+    assert b'"filter"' not in naip.encode()
+    assert said.statistics != naip.statistics
 
 
 def test_a_rerun_reads_no_pixel(tmp_path: Path, archive: Store, draw: Draw, ingest: Ingest) -> None:

@@ -23,6 +23,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from chipmill.errors import RequestError
 from chipmill.formats.map_page import quads
 from chipmill.io.store import Store
+from chipmill.model.chip_filter import ChipFilter
 from chipmill.model.footprint import lonlat_corners, polygons
 from chipmill.model.grid import ChipGrid, Grid
 from chipmill.steps.look import look_at
@@ -243,6 +244,10 @@ def test_parts_are_drawn_without_an_archive(ingested: Store) -> None:
     keys = [key for key in ingested.keys("index/parts/64/naip/") if key.endswith(".parquet")]
     paths = [path for key in keys if (path := ingested.local_path(key))]
     assert f"in {len(paths)} scenes" in parts_map(paths)
+    everywhere = ChipFilter("S_INTERSECTS(geometry, BBOX(-180, -90, 180, 90))")
+    assert f"in {len(paths)} scenes" in parts_map(paths, chosen=everywhere)
+    with pytest.raises(RequestError, match="ask for other chips"):
+        parts_map(paths, chosen=ChipFilter("collection = 'modis'"))
     empty = drawn_table(np.empty(0, object), np.empty(0), name="none")
     with pytest.raises(RequestError, match="no chip to draw"):
         chips_map(empty, title="none", max_cloud=0.3, max_nodata=0.0)

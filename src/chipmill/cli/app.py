@@ -5,8 +5,10 @@ from functools import wraps
 from typing import ParamSpec
 
 import typer
+from pydantic import ValidationError
 
-from chipmill.errors import ChipmillError
+from chipmill.errors import ChipmillError, RequestError
+from chipmill.model.chip_filter import ChipFilter
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,3 +30,16 @@ def sentence(command: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(1) from err
 
     return run
+
+
+def filter_of(text: str) -> ChipFilter:
+    """Read a filter.
+
+    Raises:
+        RequestError: It is not CQL2.
+    """
+    try:
+        return ChipFilter(text)
+    except ValidationError as err:
+        said = err.errors(include_url=False, include_context=False)[0]["msg"]
+        raise RequestError(said.removeprefix("Value error, ")) from err

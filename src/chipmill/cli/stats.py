@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from chipmill.cli.app import app, sentence
+from chipmill.cli.app import app, filter_of, sentence
 from chipmill.formats.statistics import DataStatistics
 from chipmill.io.store import Store
 from chipmill.model.stats_request import StatsRequest
@@ -17,6 +17,9 @@ ChipSize = Annotated[int, typer.Option(help="Edge of a chip in pixels, for 'late
 MaxCloud = Annotated[float, typer.Option(min=0, max=1, help="Most cloud of a usable chip.")]
 MaxNodata = Annotated[float, typer.Option(min=0, max=1, help="Most nodata of a usable chip.")]
 Collections = Annotated[list[str] | None, typer.Option("--collection", help="Only this; again.")]
+Filter = Annotated[
+    str, typer.Option("--filter", help="CQL2, such as datetime >= DATE('2023-01-01').")
+]
 WriteBack = Annotated[bool, typer.Option(help="Write mean and deviation into the items.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the document.")]
 
@@ -30,6 +33,7 @@ def stats(
     max_cloud: MaxCloud = 0.30,
     max_nodata: MaxNodata = 0.0,
     collection: Collections = None,
+    filter_: Filter = "",
     write_back: WriteBack = False,
     as_json: AsJson = False,
 ) -> None:
@@ -41,6 +45,7 @@ def stats(
         max_cloud=max_cloud,
         max_nodata=max_nodata,
         collections=tuple(collection or ()),
+        filter=filter_of(filter_),
     )
     found = snapshot_statistics(request, archive)
     changed = write_into_items(found, archive) if write_back else None

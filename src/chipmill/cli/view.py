@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from chipmill.cli.app import app, sentence
+from chipmill.cli.app import app, filter_of, sentence
 from chipmill.errors import RequestError
 from chipmill.io.store import Store
 from chipmill.settings import Settings
@@ -20,6 +20,9 @@ Drawn = Annotated[
 ]
 MaxCloud = Annotated[float, typer.Option(min=0, max=1, help="Most cloud of a usable chip.")]
 MaxNodata = Annotated[float, typer.Option(min=0, max=1, help="Most nodata of a usable chip.")]
+Filter = Annotated[
+    str, typer.Option("--filter", help="Draw only these: CQL2, such as cloud <= 0.1 AND gsd < 5.")
+]
 Bands = Annotated[str, typer.Option(help="One band, or three for red,green,blue.")]
 Usable = Annotated[bool, typer.Option("--usable/--all", help="Usable chips only, or all.")]
 Seed = Annotated[int | None, typer.Option(help="Draw scenes and chips by lot.")]
@@ -34,15 +37,18 @@ def map_(
     chip_size: ChipSize = 256,
     max_cloud: MaxCloud = 0.30,
     max_nodata: MaxNodata = 0.0,
+    filter_: Filter = "",
 ) -> None:
     """Draw the chip index as an HTML page that opens without a server or a network."""
     names = drawn or ["latest"]
     limits = {"max_cloud": max_cloud, "max_nodata": max_nodata}
+    chosen = filter_of(filter_)
     if all(name.endswith(".parquet") for name in names):
-        page = parts_map([Path(name) for name in names], **limits)
+        page = parts_map([Path(name) for name in names], chosen=chosen, **limits)
     elif len(names) == 1:
         archive = Store.open(Settings.load().archive)
-        page = index_map(archive, load_snapshot(archive, names[0], chip_size=chip_size), **limits)
+        snapshot = load_snapshot(archive, names[0], chip_size=chip_size)
+        page = index_map(archive, snapshot, chosen=chosen, **limits)
     else:
         raise RequestError(
             f"{' '.join(names)} are neither one snapshot nor Parquet files; draw one snapshot, or "

@@ -6,6 +6,7 @@ mean and deviation over all usable chips of a snapshot, by collection and band.
 
 import hashlib
 import math
+import operator
 from fractions import Fraction
 from typing import Literal, Self, TypeVar
 
@@ -13,6 +14,7 @@ from pydantic import (
     AwareDatetime,
     BaseModel,
     ConfigDict,
+    Field,
     NonNegativeInt,
     PositiveInt,
     ValidationError,
@@ -127,6 +129,8 @@ class DataStatistics(BaseModel):
     max_nodata: float
     collections: tuple[str, ...]
     """Only these were measured; empty: all."""
+    filter: str = Field(default="", exclude_if=operator.not_)
+    """Further conditions on the chips, in CQL2; written only where there are any."""
     scenes: NonNegativeInt
     chips: NonNegativeInt
     bands: tuple[BandStatistics, ...]

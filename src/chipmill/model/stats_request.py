@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from chipmill.model.chip_filter import ChipFilter
+
 
 class StatsRequest(BaseModel):
     """Which chips of a snapshot are measured."""
@@ -34,6 +36,12 @@ class StatsRequest(BaseModel):
     )
     collections: tuple[str, ...] = Field(
         default=(), title="Collections", description="Only these; empty: all of the snapshot."
+    )
+    filter: ChipFilter = Field(
+        default=ChipFilter(),
+        title="Filter",
+        description="More conditions on chips, in CQL2, such as gsd <= 10 AND datetime >= "
+        "DATE('2023-01-01').",
     )
     write_back: bool = Field(
         default=False,

@@ -15,8 +15,10 @@ from chipmill.errors import RequestError
 from chipmill.formats.map_page import CORNERS, UNIT, Quads, pack_columns, packed, quads, render
 from chipmill.formats.snapshot import Snapshot
 from chipmill.io.store import Store
-from chipmill.io.tables import read_columns
+from chipmill.model.chip_filter import ChipFilter
+from chipmill.steps.filtered import read_filtered
 
+ALL = ChipFilter()
 USABLE, CLOUD, NODATA = range(3)
 """What a chip is good for, as the page's script numbers it."""
 SHARES = 10_000
@@ -25,7 +27,12 @@ _COLUMNS = ["scene", "collection", "row", "col", "cloud_fraction", "nodata_fract
 
 
 def index_map(
-    archive: Store, snapshot: Snapshot, *, max_cloud: float = 0.30, max_nodata: float = 0.0
+    archive: Store,
+    snapshot: Snapshot,
+    *,
+    max_cloud: float = 0.30,
+    max_nodata: float = 0.0,
+    chosen: ChipFilter = ALL,
 ) -> str:
     """Draw the chips of a snapshot on a map that can be moved, coloured by what they are good for.
 
@@ -34,16 +41,26 @@ def index_map(
         snapshot: Which chips there are.
         max_cloud: Largest share of cloud of a usable chip.
         max_nodata: Largest share of nodata of a usable chip.
+        chosen: Which chips are drawn.
 
     Returns:
         A self-contained HTML page.
+
+    Raises:
+        RequestError: The filter cannot be used, or holds for no chip.
     """
-    table = read_columns(archive, snapshot.chip_files, _COLUMNS)
+    table = read_filtered(archive, snapshot.chip_files, _COLUMNS, chosen)
     title = f"chipmill snapshot {snapshot.snapshot}"
     return chips_map(table, title=title, max_cloud=max_cloud, max_nodata=max_nodata)
 
 
-def parts_map(paths: Sequence[Path], *, max_cloud: float = 0.30, max_nodata: float = 0.0) -> str:
+def parts_map(
+    paths: Sequence[Path],
+    *,
+    max_cloud: float = 0.30,
+    max_nodata: float = 0.0,
+    chosen: ChipFilter = ALL,
+) -> str:
     """Draw the chips of index parts on disk; as `index_map`.
 
     Raises:
@@ -51,7 +68,7 @@ def parts_map(paths: Sequence[Path], *, max_cloud: float = 0.30, max_nodata: flo
         StoreError: A file is not a part of a chip index.
     """
     tables = [
-        read_columns(Store.open(path.resolve().parent.as_uri()), [path.name], _COLUMNS)
+        read_filtered(Store.open(path.resolve().parent.as_uri()), [path.name], _COLUMNS, chosen)
         for path in paths
     ]
     table = pa.concat_tables(tables).unify_dictionaries()
@@ -66,7 +83,7 @@ def chips_map(table: pa.Table, *, title: str, max_cloud: float, max_nodata: floa
         RequestError: The table is empty.
     """
     if len(table) == 0:
-        raise RequestError("there is no chip to draw; index a scene first")
+        raise RequestError("there is no chip to draw; index a scene, or ask for other chips")
     shapes = np.asarray(shapely.from_wkb(table["geometry"].to_numpy()))
     cover, codes = quads(shapes), _codes(table["scene"])
     cloud = table["cloud_fraction"].to_numpy()

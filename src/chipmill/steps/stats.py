@@ -33,6 +33,7 @@ from chipmill.model.moments import Moments
 from chipmill.model.scene import SceneRef
 from chipmill.model.stats_request import StatsRequest
 from chipmill.sensors import sensor
+from chipmill.steps.filtered import read_filtered
 from chipmill.steps.measure import measure_chips
 from chipmill.steps.merge import load_snapshot
 
@@ -76,7 +77,8 @@ def usable_chips(
         scenes: Only these; empty: all.
     """
     snapshot = load_snapshot(archive, request.snapshot, chip_size=request.chip_size)
-    chips = read_columns(archive, snapshot.chip_files, _CHIPS, filters=_usable(request, scenes))
+    usable = _usable(request, scenes)
+    chips = read_filtered(archive, snapshot.chip_files, _CHIPS, request.filter, where=usable)
     about = read_columns(archive, snapshot.scene_files, ["scene", "collection", "item", "digest"])
     rows = {str(row["scene"]): row for row in about.to_pylist()}
     if len(chips) == 0:
@@ -156,6 +158,7 @@ def snapshot_statistics(request: StatsRequest, archive: Store) -> DataStatistics
         max_cloud=request.max_cloud,
         max_nodata=request.max_nodata,
         collections=request.collections,
+        filter=request.filter.root,
         scenes=len(records),
         chips=sum(record.chips for record in records),
         bands=merged(records),
@@ -178,7 +181,9 @@ def merged(records: Sequence[SceneSums]) -> tuple[BandStatistics, ...]:
 
 def statistics_name(request: StatsRequest) -> str:
     """Name statistics by everything that decides them."""
-    said = request.model_dump(mode="json", exclude={"write_back"})
+    said = request.model_dump(mode="json", exclude={"write_back", "filter"})
+    if request.filter:
+        said["filter"] = request.filter.canonical
     return short_hash(json.dumps([VERSION, said], sort_keys=True))
 
 

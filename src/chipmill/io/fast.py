@@ -145,14 +145,18 @@ class Folder:
             Lustre().release(there)
 
     def sync(self) -> None:
-        """Make the names in the folder durable."""
+        """Make the names in the folder durable, and the names that lead to it."""
         with _translated(self.path):
-            for folder in (self.path, self.path.parent):
+            for folder in self._way():
                 handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
                 try:
                     os.fsync(handle)
                 finally:
                     os.close(handle)
+
+    def _way(self) -> tuple[Path, ...]:
+        """Name the folder, that of the plan, the root, and what has the root's name."""
+        return (self.path, *list(self.path.parents)[:3])
 
     def remove(self, *, check: Callable[[], None] = lambda: None) -> int:
         """Remove the folder and what chipmill wrote into it, the manifest first.

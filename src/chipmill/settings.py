@@ -82,6 +82,9 @@ class Settings(BaseSettings):
     """Where the archive lies on the FSx for Lustre file system that it is linked to; with the form
     `scenes` its files are restored there instead of copied."""
 
+    fsx_file_system: str | None = None
+    """Id of that file system, as `fs-0123456789abcdef0`: names that it lacks are imported."""
+
     free_floor: ByteSize = ByteSize(10**9)
     """Bytes that staging leaves free on the disk, whatever the budget allows."""
 

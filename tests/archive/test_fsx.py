@@ -4,14 +4,18 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from chipmill.errors import StoreError, TransientError
 from chipmill.io.fast import Folder
+from chipmill.io.fsx_tasks import FsxTasks
 from chipmill.io.ledger import Ledger
 from chipmill.io.lustre import Lustre
 from chipmill.io.store import Store
@@ -97,6 +101,66 @@ def test_only_what_is_not_there_is_restored(lfs: Path, tmp_path: Path) -> None:
     assert [path.read_bytes() for path in paths] == [b"pixels" * n for n in (1, 2, 3)]
     lustre.release(paths[1:])
     assert [lustre.states(paths)[path].released for path in paths] == [False, True, True]
+
+
+class _Fsx(BaseHTTPRequestHandler):
+    """Answers as Amazon's API does, with the names and the form of its service description."""
+
+    imported: ClassVar[list[str]] = []
+    end = "SUCCEEDED"
+
+    def do_POST(self) -> None:
+        """Take a task, and tell at the second look that it has ended."""
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        what = self.headers["X-Amz-Target"].partition(".")[2]
+        task = {"TaskId": "task-0123456789abcdef0", "Type": "IMPORT_METADATA_FROM_REPOSITORY"}
+        if what == "CreateDataRepositoryTask":
+            self.imported.extend(asked["Paths"])
+            answer = {"DataRepositoryTask": {**task, "Lifecycle": "PENDING"}}
+        else:
+            failure = {"FailureDetails": {"Message": "no such prefix"}}
+            answer = {"DataRepositoryTasks": [{**task, "Lifecycle": self.end, **failure}]}
+        body = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name it has there
+        """Say nothing."""
+
+
+@pytest.fixture
+def fsx(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Fsx]]:
+    """Serve the API of data repository tasks, where boto3 finds it."""
+    kind = type("Fsx", (_Fsx,), {"imported": list[str]()})
+    with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        for name, value in {
+            "AWS_ENDPOINT_URL_FSX": f"http://127.0.0.1:{server.server_address[1]}",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": "eu-central-1",
+            "AWS_DEFAULT_REGION": "eu-central-1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        yield kind
+        server.shutdown()
+        thread.join()
+
+
+def test_names_that_are_not_there_are_imported(fsx: type[_Fsx]) -> None:
+    """A task is asked for and waited for; one that fails says why."""
+    tasks = FsxTasks("fs-0123456789abcdef0", poll=0.01)
+    tasks.import_names(["s3://team/assets/a/red.tif"], seconds=60)
+    assert fsx.imported == ["s3://team/assets/a/red.tif"]
+    fsx.end = "FAILED"
+    with pytest.raises(StoreError, match=r"task-.* failed \(no such prefix\)"):
+        tasks.import_names(["s3://team/none"], seconds=60)
+    fsx.end = "EXECUTING"
+    with pytest.raises(TransientError, match="did not end within 0 s"):
+        tasks.import_names(["s3://team/slow"], seconds=0)
 
 
 def test_what_fails_is_said_with_its_file(lfs: Path, tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ class Manner:
     link: Path | None = None
     """Where the archive lies on the FSx for Lustre file system that it is linked to: scenes are
     restored there instead of copied."""
+    fsx: str | None = None
+    """Id of that file system: names that it lacks are imported by data repository tasks."""
     floor: int = 0
     """Bytes that stay free on the disk, whatever the budget allows."""
     scenes_at_once: int = 4
@@ -43,6 +45,7 @@ class Manner:
             form=settings.form,
             codec=settings.codec,
             link=settings.fsx_link,
+            fsx=settings.fsx_file_system,
             floor=settings.free_floor,
             scenes_at_once=settings.scenes_at_once,
             tell=tell,

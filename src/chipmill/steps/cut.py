@@ -165,17 +165,27 @@ class Cut:
     rows: list[_Stripe]
     files: list[_File]
 
-    def stripes(self) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
+    def stripes(self, *, reuse: bool = False) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
         """Cut the chips, a row of them at a time, while the blocks of the next are decoded.
+
+        Args:
+            reuse: Whether each row may be overwritten by the next: memory that is new costs.
 
         Yields:
             Which of the chips, and their pixels: shape (chips of the row, bytes of a chip). They
             are proven when the iterator has ended.
         """
+        most = max(len(stripe.cols) for stripe in self.rows)
+        room = np.empty((most, self.header.chip_bytes), np.uint8) if reuse else None
         self._ask(0)
         for number, stripe in enumerate(self.rows):
             self._ask(number + 1)
-            records = np.empty((len(stripe.cols), self.header.chip_bytes), np.uint8)
+            count = len(stripe.cols)
+            records = (
+                np.empty((count, self.header.chip_bytes), np.uint8)
+                if room is None
+                else room[:count]
+            )
             for file in self.files:
                 file.cut(stripe, records)
                 file.blocks.leave(number)

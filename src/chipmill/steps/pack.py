@@ -103,7 +103,7 @@ def _write(
     chips = ChipGrid(grid=scene.finest.file.grid, size=header.chip_size)
     if manner.form == "scenes":
         header = copy_files(
-            scene, header, archive=archive, folder=folder, fence=fence, link=manner.link
+            scene, header, archive=archive, folder=folder, fence=fence, manner=manner
         )
     else:
         coding = {"codec": manner.codec, "encoding": encoding_of(manner.codec)}
@@ -147,7 +147,7 @@ def _fill(file: Hashing, *, cut: Cut, rows: "_Rows") -> None:
     header = cut.header
     schema, options = pack_schema(header), write_options(header.codec)
     with ipc.new_file(cast("RawIOBase", file), schema, options=options) as writer:
-        for part, records in cut.stripes():
+        for part, records in cut.stripes(reuse=True):
             columns = [*rows.columns(part), encode_pixels(_encoded(records, header))]
             batch = pa.RecordBatch.from_arrays(columns, schema=schema)
             step = len(records) if header.codec == "none" else 1

@@ -12,6 +12,7 @@ from chipmill.formats.multihash import decode_multihash
 from chipmill.formats.pack import BandPlace, PackHeader, SceneFile
 from chipmill.formats.plan import PlannedScene
 from chipmill.io.fast import Folder, Hashing
+from chipmill.io.fsx_tasks import FsxTasks
 from chipmill.io.lustre import Lustre
 from chipmill.io.proven import PIECE, Known, OnePass
 from chipmill.io.store import Store
@@ -19,6 +20,7 @@ from chipmill.io.tiff import open_tiff
 from chipmill.model.archived import ArchivedFile, ArchivedScene
 from chipmill.model.frame import Frame
 from chipmill.model.grid import ChipGrid
+from chipmill.model.manner import Manner
 from chipmill.steps.plan import CHIP_BYTES, PACK_BYTES
 
 ITEMS_AT_ONCE = 16
@@ -61,12 +63,12 @@ def copy_files(
     archive: Store,
     folder: Folder,
     fence: int,
-    link: Path | None = None,
+    manner: Manner,
 ) -> PackHeader:
     """Copy the files of a scene, or find them whole, and say in the header where they are.
 
-    Where the archive is linked to an FSx for Lustre file system, and `link` is where it lies there,
-    the files are restored instead, proven, and linked to.
+    Where the archive is linked to an FSx for Lustre file system, and the manner says where it lies
+    there, the files are restored instead, proven, and linked to.
 
     Raises:
         DamagedError: A file is not what was copied into the archive.
@@ -74,8 +76,8 @@ def copy_files(
         TransientError: Fast storage is full, or the archive does not answer.
     """
     files = files_of(scene)
-    if link is not None:
-        copied = _restored(files, link, folder)
+    if manner.link is not None:
+        copied = _restored(files, manner.link, folder, archive=archive, tasks=manner.fsx)
     else:
         with ThreadPoolExecutor(len(files)) as pool:
             copy = partial(_copy, archive=archive, folder=folder, fence=fence)
@@ -100,12 +102,18 @@ def copy_files(
     return header.model_copy(update=said)
 
 
-def _restored(files: list[ArchivedFile], link: Path, folder: Folder) -> list[SceneFile]:
+def _restored(
+    files: list[ArchivedFile], link: Path, folder: Folder, *, archive: Store, tasks: str | None
+) -> list[SceneFile]:
     """Bring the bytes of files onto the file system, and prove them."""
     places = {file.key: link / file.key for file in files}
+    unknown = [archive.href(key) for key, path in places.items() if not path.exists()]
+    if unknown and tasks:
+        FsxTasks(tasks).import_names(unknown, seconds=RESTORE_SECONDS)
     if missing := next((path for path in places.values() if not path.exists()), None):
         raise MissingError(
-            f"{missing} is not on the file system; link the archive with it, and import its listing"
+            f"{missing} is not on the file system; link the archive with it, and import its names, "
+            "as CHIPMILL_FSX_FILE_SYSTEM lets staging do"
         )
     Lustre().restore([*places.values()], seconds=RESTORE_SECONDS)
     restored: list[SceneFile] = []

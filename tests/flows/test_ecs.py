@@ -82,6 +82,8 @@ def test_the_template_is_prefects_with_fast_storage(template: Json) -> None:
     wanted = set(theirs["variables"]["properties"])
     assert set(ours["variables"]["properties"]) == wanted | {"fast"}
     assert ours["job_configuration"].keys() == theirs["job_configuration"].keys()
+    defaults = {name: each.get("default") for name, each in ours["variables"]["properties"].items()}
+    assert (defaults["launch_type"], defaults["cpu"], defaults["memory"]) == ("EC2", 4096, 16384)
     for name, value in theirs["job_configuration"].items():
         if name not in ("env", "task_definition"):
             assert ours["job_configuration"][name] == value
@@ -100,7 +102,9 @@ def test_a_run_becomes_a_task_with_fast_storage_mounted(
         prefect = PrefectServer(client)
         assert prefect.set_pool(POOL, "ecs", template) == "made"
         assert prefect.set_pool(POOL, "ecs", template) == "as it was"
-    run = _run_on(server, POOL.name, "stage", {"plan": "p"}, fast="/mnt/lustre")
+    # A host of moto's has 4 CPUs and 7.5 GB.
+    size = {"cpu": 2048, "memory": 4096}
+    run = _run_on(server, POOL.name, "stage", {"plan": "p"}, fast="/mnt/lustre", **size)
     _work_once(binaries, tmp_path, server.api, POOL.name, aws)
 
     (arn,) = cluster.list_tasks(cluster="default")["taskArns"]
@@ -109,7 +113,7 @@ def test_a_run_becomes_a_task_with_fast_storage_mounted(
     described = cluster.describe_task_definition(taskDefinition=task["taskDefinitionArn"])
     definition = described["taskDefinition"]
     assert definition["family"] == "chipmill"
-    assert (definition["cpu"], definition["memory"]) == ("4096", "16384")
+    assert (definition["cpu"], definition["memory"]) == ("2048", "4096")
     assert definition["volumes"] == [{"name": "fast", "host": {"sourcePath": "/mnt/lustre"}}]
     (container,) = definition["containerDefinitions"]
     assert container["image"] == "chipmill:0.1.0"
@@ -122,7 +126,7 @@ def test_a_run_becomes_a_task_with_fast_storage_mounted(
     assert "prefect" in " ".join(override["command"])
 
 
-def _run_on(server: Server, pool: str, name: str, parameters: Json, **variables: str) -> str:
+def _run_on(server: Server, pool: str, name: str, parameters: Json, **variables: object) -> str:
     """Deploy a flow on another pool and start it; gives the id of the flow run."""
     deployed = server.deployments()[name]
     made = server.ask(

@@ -18,6 +18,7 @@ from chipmill.settings import Settings, child_environment
 
 _MASTER: Final = "CHIPMILL_WEBHOOK_MASTER"
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_NOHUP: Final = (signal.SIGHUP, signal.SIG_IGN)
 _CHIPMILL: Final = (sys.executable, "-m", "chipmill")
 _PREFECT: Final = (sys.executable, "-m", "prefect")
 
@@ -174,7 +175,9 @@ def _crew() -> Generator[Crew]:
 def _told_to_stop() -> Generator[Callable[[], bool]]:
     """Give a question that is answered by yes once the process was told to stop."""
     told: list[int] = []
-    before = {each: signal.signal(each, lambda number, _: told.append(number)) for each in _SIGNALS}
+    # Under nohup the end of the terminal is not the end of the work.
+    heard = [each for each in _SIGNALS if (each, signal.getsignal(each)) != _NOHUP]
+    before = {each: signal.signal(each, lambda number, _: told.append(number)) for each in heard}
     try:
         yield lambda: bool(told)
     finally:

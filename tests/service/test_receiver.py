@@ -476,7 +476,7 @@ def test_the_process_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
     )
     assert process.stderr is not None
     with process, process.stderr as log:
-        line = next(line for line in log if "listens on" in line)
+        line = next(line for line in log if "listens on 127.0.0.1 port" in line)
         connection = http.client.HTTPConnection("127.0.0.1", int(line.split()[-1]), timeout=10)
         for path in ("/healthz", "/readyz"):
             connection.request("GET", path)

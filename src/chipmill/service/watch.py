@@ -51,6 +51,7 @@ class Watch:
         self._findings: list[Finding] | None = None
         self._more = False
         self._looked = float("-inf")
+        self._reading: asyncio.Task[None] | None = None
 
     async def overview(self) -> Overview:
         """Give an overview that is not older than `FRESH` seconds.
@@ -66,20 +67,17 @@ class Watch:
             return self._seen
 
     async def glance(self) -> Glance:
-        """Give what the page says; an archive that does not answer keeps its last findings.
+        """Give what the page says; an archive that is slow or away keeps its last findings.
 
         Raises:
             ChipmillError: The ledger does not answer.
         """
         seen = await self.overview()
-        if self._archive is not None and time.monotonic() - self._looked > _FINDINGS_FRESH:
-            self._looked = time.monotonic()
-            try:
-                self._findings, self._more = await asyncio.to_thread(
-                    read_findings, self._archive, most=_MOST_FINDINGS
-                )
-            except ChipmillError as err:
-                _log.warning("findings are not read: %s", err)
+        if self._archive is not None:
+            if self._reading is None and time.monotonic() - self._looked > _FINDINGS_FRESH:
+                self._reading = asyncio.create_task(self._read_findings(self._archive))
+            if self._reading is not None:
+                await asyncio.wait({self._reading}, timeout=FRESH)
         return glance(
             seen,
             budget=self.budget,
@@ -87,6 +85,16 @@ class Watch:
             findings=self._findings,
             more_findings=self._more,
         )
+
+    async def _read_findings(self, archive: Store) -> None:
+        try:
+            self._findings, self._more = await asyncio.to_thread(
+                read_findings, archive, most=_MOST_FINDINGS
+            )
+        except ChipmillError as err:
+            _log.warning("findings are not read: %s", err)
+        finally:
+            self._looked, self._reading = time.monotonic(), None
 
     def forget(self) -> None:
         """Read anew for whoever asks next: somebody has changed something."""

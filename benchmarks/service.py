@@ -206,7 +206,7 @@ def wait_for(client: httpx.Client, path: str) -> None:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:
-            if client.get(path).status_code == httpx.codes.OK:
+            if client.get(path).is_success:
                 return
         except httpx.HTTPError:
             pass

@@ -21,19 +21,34 @@ SCRIPT = Path(__file__).with_name("ledger_workers.py")
 PLANS = ["0123456789abcdef", "f" * 16]  # two plans share only the budget's lock
 NEED, BUDGET = 10, 45  # four of six fit, as the workers' own budget says
 NAMES = [megabatch_id(plan, number) for plan in PLANS for number in range(3)]
-KILLS, CRASHES = 60, 4
 
 
-def test_kills_leave_a_sound_ledger_on_sqlite(sqlite_url: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="session")
+def kills(full: bool) -> int:  # noqa: FBT001  a fixture's value
+    """Say how many workers are killed."""
+    return 200 if full else 60
+
+
+@pytest.fixture(scope="session")
+def crashes(full: bool) -> int:  # noqa: FBT001  a fixture's value
+    """Say how often the server crashes meanwhile."""
+    return 12 if full else 4
+
+
+def test_kills_leave_a_sound_ledger_on_sqlite(sqlite_url: str, tmp_path: Path, kills: int) -> None:
     """A worker may die between any two instructions of any transaction."""
-    with workers(sqlite_url, tmp_path):
+    with workers(sqlite_url, tmp_path, kills):
         pass
-    check(sqlite_url, tmp_path, order="rowid")
+    check(sqlite_url, tmp_path, kills, order="rowid")
 
 
 @pytest.mark.xdist_group("postgres")
 def test_kills_and_crashes_leave_a_sound_ledger_on_postgres(
-    new_schema: Callable[[], str], tmp_path: Path, crash_postgres: Callable[[], None]
+    new_schema: Callable[[], str],
+    tmp_path: Path,
+    crash_postgres: Callable[[], None],
+    kills: int,
+    crashes: int,
 ) -> None:
     """The server may die as well, in the midst of commits whose answers nobody hears.
 
@@ -42,37 +57,37 @@ def test_kills_and_crashes_leave_a_sound_ledger_on_postgres(
     url = make_url(new_schema())
     options = f"{url.query['options']} -csynchronous_commit=off"
     url = url.update_query_dict({"options": options}).render_as_string(hide_password=False)
-    with workers(url, tmp_path):
-        for _ in range(CRASHES):
+    with workers(url, tmp_path, kills):
+        for _ in range(crashes):
             time.sleep(1)
             crash_postgres()
-    check(url, tmp_path, order="pg_xact_commit_timestamp(xmin)")
+    check(url, tmp_path, kills, order="pg_xact_commit_timestamp(xmin)")
 
 
 @contextmanager
-def workers(url: str, folder: Path) -> Generator[None]:
-    """Run workers until `KILLS` of them were killed, while the block runs beside them."""
+def workers(url: str, folder: Path, kills: int) -> Generator[None]:
+    """Run workers until so many of them were killed, while the block runs beside them."""
     with Ledger.open(url) as ledger:
         for plan in PLANS:
             ledger.register_plan(plan, "{}", needs=[NEED] * (len(NAMES) // len(PLANS)))
-    command = [sys.executable, str(SCRIPT), url, str(folder), "7", str(KILLS)]
+    command = [sys.executable, str(SCRIPT), url, str(folder), "7", str(kills)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             while not list(folder.glob("*.log")) and process.poll() is None:
                 time.sleep(0.02)
             yield
-            _, complaint = process.communicate(timeout=60)
+            _, complaint = process.communicate(timeout=300)
         finally:
             process.kill()
     assert process.returncode == 0, complaint
 
 
-def check(url: str, folder: Path, *, order: str) -> None:
+def check(url: str, folder: Path, kills: int, *, order: str) -> None:
     """Hold the ledger against what the workers were told, and see that all can go on."""
     engine = create_engine(url)
     changes = history(engine, order)
     told = [json.loads(line) for log in folder.glob("*.log") for line in whole_lines(log)]
-    assert len(told) > KILLS
+    assert len(told) > kills
     assert {change.now for change in changes} == set(State)
     chains_are_legal(changes)
     budget_holds(changes)

@@ -45,7 +45,7 @@ class Place:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=600,  # on a busy machine
         )
 
     def environment(self, **more: str) -> dict[str, str]:

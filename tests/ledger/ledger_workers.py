@@ -182,6 +182,18 @@ def start(url: str, folder: Path, name: str) -> int:
     os._exit(1)
 
 
+def wait_for_a_line(folder: Path) -> None:
+    """Wait until something more is acknowledged: on a busy machine that takes a while."""
+    seen, end = logged(folder), time.monotonic() + 60
+    while logged(folder) == seen and time.monotonic() < end:
+        time.sleep(0.005)
+
+
+def logged(folder: Path) -> int:
+    """Count the bytes that workers have written down."""
+    return sum(log.stat().st_size for log in folder.glob("*.log"))
+
+
 def main() -> None:
     """Keep the workers many and mortal; exit with 1 when one ended by itself."""
     url, folder, seed, kills = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
@@ -190,6 +202,7 @@ def main() -> None:
     pids = [start(url, folder, f"w{seed}.{number}") for number in range(WORKERS)]
     try:
         for number in range(WORKERS, WORKERS + kills):
+            wait_for_a_line(folder)
             time.sleep(chance.uniform(0, 0.25))
             victim = pids.pop(chance.randrange(WORKERS))
             os.kill(victim, signal.SIGKILL)

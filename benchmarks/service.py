@@ -28,9 +28,9 @@ from chipmill.service.keys import run_key
 
 MASTER = bytes(range(32))
 PLAN = "0123456789abcdef"
-MESSAGES = 3000
+MESSAGES = 1000
 AT_ONCE = 16
-LATENCIES = 5
+LATENCIES = 3
 PATIENCE = 180.0
 BIN = Path(sys.executable).parent
 

@@ -45,14 +45,14 @@ def test_each_chip_has_its_own_bands_and_pixels(both: Path) -> None:
         assert isinstance(batch, MixedBatch)
         seen.update(batch.chip_ids)
         several += len(batch.parts) > 1
-        assert sorted(place for some in batch.places for place in some.tolist()) == list(
-            range(len(batch))
-        )
+        everywhere: list[int] = [place for some in batch.places for place in some.tolist()]
+        assert sorted(everywhere) == list(range(len(batch)))
         for place, chip_id in enumerate(batch.chip_ids):
             assert batch.collections[place] == chip_id.split("/")[0]
             assert batch.bands[place] == BANDS[batch.collections[place]]
         for part, places in zip(batch.parts, batch.places, strict=True):
-            assert part.chip_ids == tuple(batch.chip_ids[place] for place in places.tolist())
+            where: list[int] = places.tolist()
+            assert part.chip_ids == tuple(batch.chip_ids[place] for place in where)
             for row, chip_id in enumerate(part.chip_ids):
                 np.testing.assert_array_equal(part.pixels[row], apart[chip_id].pixels[0])
         assert batch.nbytes == sum(part.pixels.nbytes for part in batch.parts)
@@ -86,7 +86,9 @@ def test_a_mixed_batch_moves_as_a_whole(both: Path) -> None:
     for plain, batch in zip(opened(both), dataset.steps(loader), strict=True):
         assert isinstance(plain, MixedBatch)
         assert isinstance(batch, MixedBatch)
-        moved = pickle.loads(pickle.dumps(batch.to("cpu")))  # noqa: S301 - our own bytes
-        assert moved.bands == plain.bands
-        for one, other in zip(moved.parts, plain.parts, strict=True):
+        kept = pickle.loads(pickle.dumps(plain))  # noqa: S301 - our own bytes
+        moved: Any = batch.to("cpu")
+        assert kept.bands == moved.bands == plain.bands
+        for one, two, other in zip(moved.parts, kept.parts, plain.parts, strict=True):
             np.testing.assert_array_equal(one.pixels.numpy(), other.pixels)
+            np.testing.assert_array_equal(two.pixels, other.pixels)

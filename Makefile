@@ -7,6 +7,7 @@ READY := $(VENV)/.installed
 UV_VERSION := 0.13.9
 TORCH := torch==2.13.0
 TORCHDATA := torchdata==0.11.0
+LIGHTNING := pytorch-lightning==2.6.6 lightning-utilities==0.15.3 torchmetrics==1.9.0 tqdm==4.70.1
 
 .DEFAULT_GOAL := help
 .PHONY: help install fmt docs lint test test-torch check audit bench demo lock clean
@@ -42,7 +43,7 @@ test: install ## Pass the tests, with the real components that they start
 
 test-torch: install ## The same laws with PyTorch there: tensors and DataLoaders
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(TORCHDATA)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(TORCHDATA) $(LIGHTNING)
 	$(BIN)/python -m pytest -m torch
 
 check: lint test ## What CI runs

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +19,18 @@ from rasterio.windows import Window
 
 from chipmill.formats import layout
 from chipmill.formats.manifest import Manifest, ManifestGroup, ManifestPack
-from chipmill.formats.pack import PackBand, PackHeader, encode_pixels, lay_out, pack_schema
+from chipmill.formats.pack import (
+    PackBand,
+    PackHeader,
+    encode_pixels,
+    encoding_of,
+    lay_out,
+    pack_schema,
+    split_bytes,
+    write_options,
+)
 from chipmill.formats.plan import Plan, PlannedMegabatch
+from chipmill.model.manner import Codec
 from chipmill.model.order import ORDER_VERSION, minibatch_order
 
 EDGE = 10_980
@@ -40,7 +50,7 @@ BANDS = {
 }
 """The bands, each with its pixel size as a multiple of 10 m."""
 PLAN = "b" * 16
-_CODECS: dict[str, Literal["lz4", "zstd"] | None] = {"zstd": "zstd", "lz4": "lz4", "none": None}
+_CODECS: tuple[Codec, ...] = ("zstd", "lz4", "none")
 
 
 def make_scene_files(folder: Path) -> dict[str, Path]:
@@ -176,16 +186,19 @@ def _write_pack(
     source: NDArray[np.uint8],
     *,
     chips: int,
-    codec: str,
+    codec: Codec,
 ) -> ManifestPack:
     """Write a pack with a chip a record batch where it is compressed, as staging does."""
-    own = header.model_copy(update={"scene": f"s{number:04d}"})
+    own = header.model_copy(
+        update={"scene": f"s{number:04d}", "codec": codec, "encoding": encoding_of(codec)}
+    )
     schema = pack_schema(own)
     path = folder / layout.pack_file(own.collection, own.scene)
-    options = ipc.IpcWriteOptions(compression=_CODECS[codec])
-    with ipc.new_file(str(path), schema, options=options) as writer:
+    with ipc.new_file(str(path), schema, options=write_options(codec)) as writer:
         for part in _parts(chips, 1 if codec != "none" else chips):
             records = source[[(number * 13 + chip) % len(source) for chip in part]]
+            if own.encoding != "plain":
+                records = split_bytes(records, own.bands)
             columns: list[Any] = [
                 pa.array([f"{own.collection}/{own.scene}/{chip}-0" for chip in part]),
                 pa.array(part, pa.uint16()),

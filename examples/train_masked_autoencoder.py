@@ -20,7 +20,7 @@ from torch.distributed import destroy_process_group, init_process_group
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from chipmill.train import ChipDataset
+from chipmill.train import ChipDataset, normalized
 
 PATCH = 4
 WIDTH = 96
@@ -63,11 +63,6 @@ def _patches(pixels: Tensor) -> Tensor:
     return nn.functional.unfold(pixels, PATCH, stride=PATCH).mT
 
 
-def normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Bring digital numbers to mean 0 and deviation 1, where the model is."""
-    return (pixels.float() - mean[..., None, None]) / std[..., None, None]
-
-
 def main() -> None:
     """Train the epoch of a plan, from the last checkpoint on."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -98,32 +93,35 @@ def main() -> None:
         optimiser.load_state_dict(saved["optimiser"])
         dataset.load_state_dict(saved["loader"])
     step = DistributedDataParallel(model) if world > 1 else model
-    for batch in DataLoader(dataset, batch_size=None, num_workers=asked.workers):
+    loader = DataLoader(dataset, batch_size=None, num_workers=asked.workers)
+    for batch in dataset.steps(loader):
         batch = batch.to(device)
         # Drawn from the place in the epoch: a resumed run hides the same patches again.
         draw = torch.Generator().manual_seed(hash((*batch.position, rank)))
         order = torch.rand(len(batch), model.patches, generator=draw).argsort(1)
         shown = order[:, : int(SHOWN * model.patches)].to(device)
-        loss = step(normalised(batch.pixels, batch.mean, batch.std), shown)
+        loss = step(normalized(batch), shown)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        dataset.done(batch)
         number = batch.position.minibatch
         print(f"rank {rank} minibatch {number} loss {loss.item():.6f}", flush=True)
         if rank == 0 and (number + 1) % asked.every == 0:
-            _save(checkpoint, model, optimiser, dataset)
+            _save(checkpoint, model, optimiser, dataset, dataset.state_after(batch))
     if rank == 0:
-        _save(checkpoint, model, optimiser, dataset)
+        _save(checkpoint, model, optimiser, dataset, dataset.state_dict())
     if world > 1:
         destroy_process_group()
 
 
 def _save(
-    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, dataset: ChipDataset
+    path: Path,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    dataset: ChipDataset,
+    state: dict[str, object],
 ) -> None:
     """Write a checkpoint so that a crash leaves the one before it."""
-    state = dataset.state_dict()
     document = {
         "model": model.state_dict(),
         "optimiser": optimiser.state_dict(),

@@ -172,8 +172,19 @@ def _open(root: Path, codec: str, **more: object) -> ChipDataset:
 
 
 def _read(root: Path, codec: str, **more: object) -> int:
-    """Read an epoch; gives the number of chips."""
-    return sum(len(batch) for batch in _open(root, codec, **more))
+    """Read an epoch; gives the number of chips.
+
+    The clock starts with the second minibatch: the first opens the packs, which have few chips
+    here and more than a thousand in real use.
+    """
+    batches = iter(_open(root, codec, **more))
+    next(batches)
+    began, cpu = time.perf_counter(), time.process_time()
+    chips = sum(len(batch) for batch in batches)
+    _read.speed = Speed(  # pyright: ignore[reportFunctionMemberAccess]
+        chips, time.perf_counter() - began, time.process_time() - cpu
+    )
+    return chips
 
 
 def _minibatches(root: Path, codec: str) -> list[tuple[int, ...]]:
@@ -301,7 +312,7 @@ def _timed(work: Callable[[], int]) -> Speed:
     began, cpu = time.perf_counter(), time.process_time()
     chips = work()
     found = Speed(chips, time.perf_counter() - began, time.process_time() - cpu)
-    for timed in (_copy, _bare):
+    for timed in (_copy, _bare, _read):
         if (own := timed.__dict__.pop("speed", None)) is not None:
             return own
     return found

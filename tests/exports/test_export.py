@@ -82,7 +82,7 @@ def test_an_export_is_byte_for_byte_what_staging_writes(
         written[f"{number:05d}/manifest.json"] for number in range(len(site.plan.megabatches))
     ]
     assert whole.plan == site.plan
-    assert list_exports(archive) == [whole]
+    assert whole in list_exports(archive)
 
 
 def test_a_whole_export_is_not_written_again(site: Site, archive: Store) -> None:

@@ -23,6 +23,7 @@ from chipmill.errors import DamagedError
 from chipmill.formats.multihash import Checksum
 from chipmill.formats.pack import band_view
 from chipmill.io.proven import PIECE, Known, OnePass, proven
+from chipmill.io.raster import is_geotiff
 from chipmill.io.store import Store
 from chipmill.model.archived import ArchivedBand, ArchivedFile, ArchivedScene
 from chipmill.model.grid import ChipGrid, Grid
@@ -198,6 +199,38 @@ def _expected(source: Any, index: int, row: int, col: int, *, scale: int) -> Any
     ys = [(row * EDGE + y) // scale for y in range(EDGE)]
     xs = [(col * EDGE + x) // scale for x in range(EDGE)]
     return source.read(index)[np.ix_(ys, xs)]
+
+
+ROOT = Path(__file__).parents[2]
+REAL = sorted(
+    path
+    for folder in ("demo/scenes", "tests/data/rasters")
+    for path in (ROOT / folder).rglob("*")
+    # Some are JPEG 2000 whatever their name says; those are transcoded when they are copied.
+    if path.suffix.lower() in (".tif", ".tiff") and is_geotiff(path.read_bytes()[:4])
+)
+
+
+@pytest.mark.parametrize("path", REAL, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_real_file_is_cut_as_rasterio_reads_it(path: Path) -> None:
+    """What providers have really written, with all of its bands."""
+    scene = scene_of([path])
+    grid = scene.bands[0].file.grid
+    chips = ChipGrid(grid=grid, size=min(64, grid.height, grid.width))
+    rows, cols = np.indices((chips.rows, chips.cols)).reshape(2, -1).astype(np.uint16)
+    header, archive = pack_header(scene, chips), Store.open(path.parent.as_uri())
+    with rasterio.open(path) as source:
+        pixels = source.read()
+    with opened_cut(scene, header, archive=archive, rows=rows, cols=cols) as cut:
+        for part, records in cut.stripes():
+            for band, packed in zip(scene.bands, header.bands, strict=True):
+                for number, found in zip(
+                    range(part.start, part.stop), band_view(records, packed), strict=True
+                ):
+                    y, x = int(rows[number]) * chips.size, int(cols[number]) * chips.size
+                    expected = pixels[band.index - 1, y : y + chips.size, x : x + chips.size]
+                    np.testing.assert_array_equal(found, expected)
+        assert cut.header.proof == "files"
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from chipmill.formats.multihash import decode_multihash
 from chipmill.formats.pack import PackBand, PackHeader, Proof, band_view, lay_out
-from chipmill.io.proven import Known, OnePass, proven
+from chipmill.io.proven import PIECE, Known, OnePass, proven
 from chipmill.io.store import Store
 from chipmill.io.tiff import is_lossless, open_tiff
 from chipmill.model.archived import ArchivedBand, ArchivedScene
@@ -222,7 +222,7 @@ def _opened(bands: list[tuple[ArchivedBand, PackBand]], room: _Room) -> Generato
         one_pass: OnePass | None = None
         checksum = decode_multihash(file.checksum or "")
         known = Known(size=file.size or tiff.size, checksum=checksum)
-        whole = wanted.size(tiff.image, places) * WHOLE >= tiff.size
+        whole = tiff.size <= max(PIECE, wanted.size(tiff.image, places) * WHOLE)
         if whole and is_lossless(tiff.image) and wanted.in_order(tiff.image, places):
             one_pass = OnePass(room.archive, file.key, known=known, pool=room.reading)
         elif whole:

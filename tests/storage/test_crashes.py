@@ -59,7 +59,8 @@ BUGS = {
         "stage",
         "steps/stage.py",
         "    fence = ledger.claim_staging(",
-        "    early = Folder.of(fast, plan=plan.plan, number=number)\n    early.prepare()\n"
+        "    early = Folder.of(fast, plan=plan.plan, number=number)\n"
+        "    early.path.mkdir(parents=True)\n"
         '    (early.path / ".tmp-0-x").write_bytes(b"early")\n    fence = ledger.claim_staging(',
     ),
     "deleted before the tombstone": Bug(

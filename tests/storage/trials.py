@@ -32,6 +32,7 @@ class Trial:
             "CHIPMILL_FAST": str(self.folder / "fast"),
             "CHIPMILL_LEDGER": self.url,
             "CHIPMILL_BUDGET": "10MB",
+            "CHIPMILL_FREE_FLOOR": "0",
         }
 
     @property

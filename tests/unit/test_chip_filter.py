@@ -276,7 +276,7 @@ def test_neighbours_that_are_decided_together_are_decided_right(area: str, opera
     plain = operator_.removeprefix("NOT ")
     shape = AREAS[area]
     test = shapely.covers if plain == "S_WITHIN" else shapely.intersects
-    held = test(shape, shapely.from_wkb([row["geometry"] for row in rows]))
+    held = np.asarray(test(shape, shapely.from_wkb(table["geometry"].to_numpy())), np.bool_)
     wanted = np.flatnonzero(held if plain == operator_ else ~held).tolist()
     assert kept(ChipFilter(f"{operator_}(geometry, {area})"), table) == wanted
     assert wanted

@@ -188,8 +188,7 @@ def test_a_pack_in_anothers_place_is_refused(folder: Path) -> None:
 def test_a_file_cut_short_while_it_is_read_names_the_chip(folder: Path) -> None:
     """A memory map would end the process here; a read tells which chip is gone."""
     opened = MegabatchFolder.open(folder)
-    pack = opened.pack(0)
-    with pack.path.open("r+b") as file:
+    with Path(opened.pack(0).path).open("r+b") as file:
         file.truncate(2000)
     with pytest.raises(PackError, match=r"chip alike/s000/6-0 cannot be read.*too early"):
         opened.pixels(0, np.array([6]))

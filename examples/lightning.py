@@ -19,7 +19,15 @@ import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from chipmill.train import TorchBatch, normalized  # noqa: E402
-from chipmill.train.lightning import ChipDataModule, LightningModule, Trainer  # noqa: E402
+from chipmill.train.lightning import (  # noqa: E402
+    ChipDataModule,
+    LightningModule,
+    ModelCheckpoint,
+    Trainer,
+)
+
+EVERY = 3
+"""Batches from one checkpoint to the next."""
 
 
 class Autoencoder(LightningModule):
@@ -57,11 +65,18 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0)
     asked = parser.parse_args()
     torch.manual_seed(0)
+    # In the middle of an epoch: one that is written after `fit` says that the epoch is over.
+    checkpoints = ModelCheckpoint(
+        asked.folder / "lightning",
+        filename="last",
+        every_n_train_steps=EVERY,
+        enable_version_counter=False,
+    )
     trainer = Trainer(
         max_epochs=1,
         max_steps=asked.batches,
+        callbacks=[checkpoints],
         logger=False,
-        enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
@@ -73,7 +88,6 @@ def main() -> None:
         workers=asked.workers,
     )
     trainer.fit(Autoencoder(bands=4), data, ckpt_path=asked.resume, weights_only=False)
-    trainer.save_checkpoint(asked.folder / "lightning" / "last.ckpt")
 
 
 if __name__ == "__main__":

@@ -18,8 +18,13 @@ from chipmill.train.notify import Notifier
 
 if find_spec("lightning") is not None:
     from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+    from lightning.pytorch.callbacks import ModelCheckpoint
 else:
     from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
+    from pytorch_lightning.callbacks import ModelCheckpoint
+
+__all__ = ["ChipDataModule", "ChipProgress", "LightningModule", "ModelCheckpoint", "Trainer"]
+"""Lightning's own are those of whichever of its two packages is installed."""
 
 
 class ChipDataModule(LightningDataModule):

@@ -210,7 +210,8 @@ def _copy(shapes: list[tuple[int, ...]]) -> int:
 
 def _in_processes(root: Path, count: int) -> int:
     """Read an epoch as so many ranks, each in a process of its own."""
-    context = multiprocessing.get_context("fork")
+    # Not by fork: a store that the parent has used answers no child.
+    context = multiprocessing.get_context("spawn")
     ranks = [
         context.Process(target=_read, args=(root, "none"), kwargs={"rank": n, "world_size": count})
         for n in range(count)

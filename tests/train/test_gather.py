@@ -13,7 +13,7 @@ from chipmill.formats.pack import PackBand, band_view, lay_out
 from chipmill.train import Batch, ChipDataset
 from chipmill.train.memory import ReusedMemory
 from chipmill.train.resize import to_finest
-from chipmill.train.route import find_route
+from chipmill.train.route import Desk, find_route
 
 PLAN = "0123456789abcdef"
 SIZE = 8
@@ -27,12 +27,12 @@ def filled(bands: list[PackBand], dtype: str, resize: str, record: NDArray[np.ui
     """Read a chip by its route, in the parts that the route asks for."""
     route = find_route(bands, size=SIZE, dtype=np.dtype(dtype), resize=resize)  # pyright: ignore[reportArgumentType]
     out = np.empty((len(bands), SIZE, SIZE), dtype)
-    scratch = np.empty(route.scratch, np.uint8)
+    desk = Desk(route, np.empty(route.scratch, np.uint8))
     at = route.start
-    for part in route.parts(scratch, out):
+    for part in desk.parts(out):
         part[:] = record[at : at + len(part)]
         at += len(part)
-    route.spread(scratch, out)
+    desk.spread(out)
     return out
 
 

@@ -3,7 +3,7 @@
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from chipmill.train.memory import Memory
 from chipmill.train.mixed import MixedBatch
 from chipmill.train.normalize import normalize_chip
 from chipmill.train.packs import FACTS, Pack
-from chipmill.train.route import Route, find_route
+from chipmill.train.route import Desk, Route, find_route
 from chipmill.train.view import View
 
 IN_FLIGHT = 16
@@ -54,7 +54,7 @@ class Gatherer:
         self._view = view
         self._memory = memory
         self._readers = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="chipmill-read")
-        self._scratch = threading.local()
+        self._mine = threading.local()
 
     def close(self) -> None:
         """Begin no other read."""
@@ -110,14 +110,9 @@ class Gatherer:
             normalize=view.normalize,
         )
         self._fill(folder, job, pixels, way)
-        chips = job.chip.tolist()
-        about = [
-            folder.pack(index).about(chip)
-            for index, chip in zip(job.scene.tolist(), chips, strict=True)
-        ]
-        facts = np.stack([chip.facts[:, chosen] for chip in about], axis=1)  # (facts, chips, bands)
+        known = _known(folder, job, chosen)
         batch = Batch(
-            chip_ids=tuple(chip.chip_id for chip in about),
+            chip_ids=known.chip_ids,
             bands=way.bands,
             collection=group.collection,
             plan=manifest.plan,
@@ -128,19 +123,21 @@ class Gatherer:
             normalized=view.normalize,
             stalled=job.stalled,
             pixels=pixels,
-            **dict(zip(FACTS, facts, strict=True)),
-            latlon=np.array([chip.latlon for chip in about]),
-            time=np.array([chip.time for chip in about], "datetime64[us]"),
-            cloud_fraction=np.array([chip.cloud_fraction for chip in about], np.float32),
+            **dict(zip(FACTS, known.facts, strict=True)),
+            latlon=known.latlon,
+            time=known.time,
+            cloud_fraction=known.cloud_fraction,
         )
         return batch if view.transform is None else view.transform(batch)
 
     def _fill(self, folder: MegabatchFolder, job: Job, pixels: NDArray[Any], way: "_Way") -> None:
         """Copy what is in memory here, and have the rest read by many at the same time."""
+        opened = {index: folder.open_pack(index) for index in set(job.scene.tolist())}
+        desk = self._desk(way)
         slow: list[Future[None]] = []
         for index, chip, out in zip(job.scene.tolist(), job.chip.tolist(), pixels, strict=True):
-            pack = folder.open_pack(index)
-            if pack is None or not self._place(pack, chip, out, way, wait=False):
+            pack = opened[index]
+            if pack is None or not _place(pack, chip, out, way, desk, wait=False):
                 slow.append(self._readers.submit(self._fetch, folder, index, chip, out, way))
         for one in slow:
             one.result()
@@ -149,23 +146,53 @@ class Gatherer:
         self, folder: MegabatchFolder, index: int, chip: int, out: NDArray[Any], way: "_Way"
     ) -> None:
         """Copy one chip, however long the disk takes."""
-        self._place(folder.pack(index), chip, out, way, wait=True)
+        _place(folder.pack(index), chip, out, way, self._desk(way), wait=True)
 
-    def _place(self, pack: Pack, chip: int, out: NDArray[Any], way: "_Way", *, wait: bool) -> bool:
-        """Copy one chip into its place of the array; say whether that could be done."""
-        route = way.route
-        scratch = self._scratch_bytes(route.scratch)
-        done = pack.read(chip, route.parts(scratch, out), start=route.start, wait=wait)
-        if done:
-            route.spread(scratch, out)
-        if done and way.normalize:
-            facts = pack.facts[:, way.chosen]
-            normalize_chip(out, facts, bands=way.bands, decibels=way.decibels)
-        return done
+    def _desk(self, way: "_Way") -> Desk:
+        """Give this thread's own place for chips on their way."""
+        mine = self._mine
+        if getattr(mine, "way", None) is not way:
+            scratch: NDArray[np.uint8] | None = getattr(mine, "scratch", None)
+            if scratch is None or len(scratch) < way.route.scratch:
+                scratch = mine.scratch = np.empty(way.route.scratch, np.uint8)
+            mine.way, mine.desk = way, Desk(way.route, scratch)
+        return mine.desk
 
-    def _scratch_bytes(self, size: int) -> NDArray[np.uint8]:
-        """Give this thread's own memory for bytes on their way."""
-        found: NDArray[np.uint8] | None = getattr(self._scratch, "bytes", None)
-        if found is None or len(found) < size:
-            found = self._scratch.bytes = np.empty(size, np.uint8)
-        return found[:size]
+
+def _place(  # noqa: PLR0913 - what is read, whereto and how
+    pack: Pack, chip: int, out: NDArray[Any], way: _Way, desk: Desk, *, wait: bool
+) -> bool:
+    """Copy one chip into its place of the array; say whether that could be done."""
+    done = pack.read(chip, desk.parts(out), start=way.route.start, wait=wait)
+    if done:
+        desk.spread(out)
+    if done and way.normalize:
+        facts = pack.facts[:, way.chosen]
+        normalize_chip(out, facts, bands=way.bands, decibels=way.decibels)
+    return done
+
+
+class _Known(NamedTuple):
+    """What is known of the chips of a share besides their pixels."""
+
+    chip_ids: tuple[str, ...]
+    facts: NDArray[np.float32]
+    """Shape (facts, chips, bands)."""
+    latlon: NDArray[np.float64]
+    time: NDArray[np.datetime64]
+    cloud_fraction: NDArray[np.float32]
+
+
+def _known(folder: MegabatchFolder, job: Job, chosen: tuple[int, ...]) -> _Known:
+    """Collect what the packs say of the chips of a share."""
+    scenes, which = np.unique(job.scene, return_inverse=True)
+    packs = [folder.pack(index) for index in scenes.tolist()]
+    chips = list(zip([packs[n] for n in which.tolist()], job.chip.tolist(), strict=True))
+    facts = np.stack([pack.facts for pack in packs])[which][..., chosen]
+    return _Known(
+        chip_ids=tuple(pack.chip_ids[chip] for pack, chip in chips),
+        facts=np.ascontiguousarray(facts.transpose(1, 0, 2)),
+        latlon=np.array([pack.latlon[chip] for pack, chip in chips]),
+        time=np.array([pack.time for pack in packs], "datetime64[us]")[which],
+        cloud_fraction=np.array([pack.cloud_fraction[chip] for pack, chip in chips], np.float32),
+    )

@@ -97,7 +97,7 @@ def shaped(
 
 def _mapped(size: int) -> mmap.mmap:
     """Ask the system for memory, in huge pages where it has them."""
-    piece = mmap.mmap(-1, max(size, 1))
+    piece = mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if size >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
         piece.madvise(mmap.MADV_HUGEPAGE)
     return piece

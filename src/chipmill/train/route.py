@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ class _Piece:
     """Bytes of a chip that are read into one place."""
 
     first: int
-    """Byte of the scratch memory, or band of the array, where they begin."""
+    """Byte of the scratch memory, or of the chip's place in the array, where they begin."""
     stop: int
     direct: bool
     """Whether they go into the array."""
@@ -50,30 +50,43 @@ class Route:
     scratch: int
     """Bytes of scratch memory."""
     resize: Resize
-    _pieces: tuple[_Piece, ...]
-    _spreads: tuple[_Spread, ...]
+    pieces: tuple[_Piece, ...]
+    spreads: tuple[_Spread, ...]
 
-    def parts(self, scratch: NDArray[np.uint8], out: NDArray[Any]) -> list[NDArray[np.uint8]]:
+
+class Desk:
+    """Where one thread puts the chips of a route on their way into an array."""
+
+    def __init__(self, route: Route, scratch: NDArray[np.uint8]) -> None:
+        """Lay out the scratch memory, shape (at least `route.scratch`,)."""
+        self._resize: Resize = route.resize
+        self._parts = [
+            (piece, None if piece.direct else scratch[piece.first : piece.stop])
+            for piece in route.pieces
+        ]
+        self._spreads = [
+            (
+                slice(one.out, one.out + one.shape[0]),
+                scratch[one.start : one.start + one.size].view(one.dtype).reshape(one.shape),
+            )
+            for one in route.spreads
+        ]
+
+    def parts(self, out: NDArray[Any]) -> list[NDArray[np.uint8]]:
         """Say where a chip's bytes are to be read to, one part after the other.
 
         Args:
-            scratch: Shape (scratch,).
             out: Shape (bands, y, x), contiguous.
         """
-        rows = out.reshape(len(out), -1).view(np.uint8)
+        row = out.reshape(-1).view(np.uint8)
         return [
-            rows[piece.first : piece.stop].reshape(-1)
-            if piece.direct
-            else scratch[piece.first : piece.stop]
-            for piece in self._pieces
+            row[piece.first : piece.stop] if part is None else part for piece, part in self._parts
         ]
 
-    def spread(self, scratch: NDArray[np.uint8], out: NDArray[Any]) -> None:
+    def spread(self, out: NDArray[Any]) -> None:
         """Bring what was read into the scratch memory onto the finest grid of the array."""
-        for part in self._spreads:
-            values = scratch[part.start : part.start + part.size].view(part.dtype)
-            place = out[part.out : part.out + part.shape[0]]
-            onto_finest(values.reshape(part.shape), out=place, resize=self.resize)
+        for bands, values in self._spreads:
+            onto_finest(values, out=out[bands], resize=self._resize)
 
 
 def find_route(
@@ -95,19 +108,25 @@ def find_route(
         for number, band in enumerate(bands)
         if band.shape == (size, size) and band.dtype == dtype.name and times[band.start] == 1
     }
+    width = size * size * dtype.itemsize
     return Route(
         start=first,
         scratch=stop - first,
         resize=resize,
-        _pieces=tuple(_pieces(bands, direct, first=first, stop=stop)),
-        _spreads=tuple(_spreads(bands, direct, first=first)),
+        pieces=tuple(
+            replace(piece, first=piece.first * width, stop=piece.stop * width)
+            if piece.direct
+            else piece
+            for piece in _pieces(bands, direct, first=first, stop=stop)
+        ),
+        spreads=tuple(_spreads(bands, direct, first=first)),
     )
 
 
 def _pieces(
     bands: Sequence[PackBand], direct: dict[int, int], *, first: int, stop: int
 ) -> list[_Piece]:
-    """Cut the bytes from `first` to `stop` where their ways part."""
+    """Cut the bytes from `first` to `stop` where their ways part; into the array, by bands."""
     pieces: list[_Piece] = []
     at = first
     for start in sorted(direct):

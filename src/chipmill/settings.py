@@ -18,13 +18,11 @@ from pydantic.dataclasses import dataclass
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from chipmill.errors import RequestError
+from chipmill.model.url import store_url
 
 
 def _url(value: object) -> object:
-    """Give a plain path the form of a URL, so that one word names any store."""
-    if isinstance(value, str | Path) and "://" not in str(value):
-        return Path(value).expanduser().resolve().as_uri()
-    return value
+    return store_url(value) if isinstance(value, str | Path) else value
 
 
 StoreUrl = Annotated[str, BeforeValidator(_url)]

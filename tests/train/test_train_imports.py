@@ -37,25 +37,39 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python
 
 
-def test_the_bare_install_imports_quickly_and_reads(bare: Path, staged: Path) -> None:
-    """A trainer's environment: no Prefect, GDAL, geopandas or boto there at all, and it works.
-
-    The time is that of the process's own CPU: a busy machine does not lengthen it.
-    """
+def test_the_bare_install_reads(bare: Path, staged: Path) -> None:
+    """A trainer's environment: no Prefect, GDAL, geopandas or boto there at all, and it works."""
     program = f"""
-import sys, time
-from importlib.util import find_spec
-began = time.process_time()
 import chipmill.train
-took = time.process_time() - began
+from importlib.util import find_spec
 print([name for name in {FAR} if find_spec(name) is not None])
 dataset = chipmill.train.ChipDataset({str(staged / "archive")!r}, plan="0123456789abcdef",
                                      fast={str(staged / "fast")!r})
 print(sum(len(batch) for batch in dataset))
-print(took)
 """
     done = subprocess.run([str(bare), "-c", program], capture_output=True, text=True, check=True)
-    far, chips, took = done.stdout.split("\n")[:3]
+    far, chips = done.stdout.split("\n")[:2]
     assert far == "[]"
     assert int(chips) > 20
-    assert float(took) < 1.0
+
+
+def test_the_import_is_quick(bare: Path) -> None:
+    """Half a second of CPU, the least of several; others on the machine lengthen that as well.
+
+    Then it is held against what NumPy, Arrow and pydantic, which no trainer can do without, take
+    at the same time.
+    """
+    least = dict.fromkeys(("chipmill.train", "numpy, pyarrow, pydantic"), 9.0)
+    for _ in range(8):
+        for names in least:
+            program = (
+                f"import time; began = time.process_time(); import {names}; "
+                "print(time.process_time() - began)"
+            )
+            command = [str(bare), "-c", program]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            least[names] = min(least[names], float(done.stdout))
+        if least["chipmill.train"] < 0.5:
+            break
+    ours, theirs = least.values()
+    assert ours < max(0.5, 2 * theirs)

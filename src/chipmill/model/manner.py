@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from chipmill.model.staging_progress import StagingProgress
-from chipmill.settings import Settings
+
+if TYPE_CHECKING:
+    from chipmill.settings import Settings  # trainers read packs without it
 
 Codec = Literal["none", "lz4", "zstd"]
 """How the buffers of a chip pack are compressed: as Arrow itself does it."""
@@ -39,7 +41,7 @@ class Manner:
     """Is told every few seconds how far staging is, by any thread."""
 
     @classmethod
-    def of(cls, settings: Settings, *, tell: Tell = _to_nobody) -> Self:
+    def of(cls, settings: "Settings", *, tell: Tell = _to_nobody) -> Self:
         """Choose what the settings say."""
         return cls(
             form=settings.form,

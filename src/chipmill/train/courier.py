@@ -8,9 +8,7 @@ import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-import httpx
-
-from chipmill.train.post import TIMEOUT, Backoff, Outcome, Sender, post
+from chipmill.train.post import Backoff, Outcome, Sender, open_client, post
 from chipmill.train.spool import Spool
 
 _NOT_NOW = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
@@ -108,7 +106,7 @@ class Courier:
 
     def _work(self) -> None:
         """Run in the thread until it is stopped."""
-        with httpx.Client(timeout=TIMEOUT) as client:
+        with open_client() as client:
             while (letter := self._next()) is not None:
                 outcome = post(
                     client,

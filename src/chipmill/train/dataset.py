@@ -1,32 +1,25 @@
 """The dataset that a training loop iterates over: a rank's batches of a plan, in its order."""
 
 import math
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from pydantic import TypeAdapter
-
-from chipmill.errors import MissingError, RequestError
-from chipmill.formats.layout import plan_key
+from chipmill.errors import RequestError
 from chipmill.formats.manifest import Manifest
-from chipmill.formats.plan import Plan, decode_plan
-from chipmill.io.store import Store
-from chipmill.settings import StoreUrl
+from chipmill.formats.plan import Plan
 from chipmill.train.agree import Agreement, alone, default_agreement
 from chipmill.train.batch import Batch, BatchFacts, Position, TorchBatch
-from chipmill.train.exported import open_export
 from chipmill.train.folder import MegabatchFolder
 from chipmill.train.memory import PinnedMemory, ReusedMemory
 from chipmill.train.mixed import MixedBatch
 from chipmill.train.notify import Notifier
+from chipmill.train.opening import open_source
 from chipmill.train.progress import Progress
 from chipmill.train.ready import Patience, check_share, wait_for_megabatch
 from chipmill.train.shared import SharedMemory, can_share
-from chipmill.train.source import FastStorage, Source
 from chipmill.train.state import WorkerPlace, read_state, state_at
 from chipmill.train.stream import Reader, has_share, stretches
 from chipmill.train.tensors import register_dataset, require_torch, torch_is_here, worker
@@ -110,7 +103,7 @@ class ChipDataset:
                 and torch is not installed.
             StoreError: The archive cannot be read.
         """
-        source = _open_source(archive, plan, fast, epoch=epoch)
+        source = open_source(archive, plan, fast, epoch=epoch)
         summary = source.plan
         check_share(summary, rank=rank, world_size=world_size)
         if notify is not None and fast is None:
@@ -385,35 +378,3 @@ class ChipDataset:
         silent = replace(self._progress, notify=None)
         silent.position, silent.manifest = self._progress.position, self._progress.manifest
         return {**self.__dict__, "_progress": silent, "_agree": alone}
-
-
-def _open_source(
-    archive: str | Path, plan: str | None, fast: str | Path | None, *, epoch: int | None
-) -> Source:
-    """Find where the megabatches are."""
-    if fast is None:
-        return open_export(archive, plan, epoch=epoch)
-    if plan is None:
-        raise RequestError("say which plan is on fast storage: plan=…")
-    if epoch is not None:
-        raise RequestError(
-            f"epoch {epoch} is asked of fast storage, where each epoch is a plan of its own; plan "
-            "and stage it, or train on an export"
-        )
-    return FastStorage(Path(fast), _read_plan(archive, plan))
-
-
-def _read_plan(archive: str | Path, plan: str) -> Plan:
-    """Read a plan's summary from the archive."""
-    if not re.fullmatch(r"[0-9a-f]{16}", plan):
-        raise RequestError(f"{plan!r} is no plan id; give the 16 hex digits that planning printed")
-    store = Store.open(TypeAdapter[str](StoreUrl).validate_python(archive))
-    key = plan_key(plan)
-    try:
-        data = store.get(key)
-    except MissingError as err:
-        raise MissingError(
-            f"there is no plan {plan} in the archive {store.url} ({key}); "
-            "check both names, or plan first"
-        ) from err
-    return decode_plan(data, where=store.href(key))

@@ -4,8 +4,6 @@ import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
 from chipmill.errors import MissingError, PackError, RequestError
 from chipmill.formats import layout
 from chipmill.formats.export import Export, decode_export_document
@@ -13,9 +11,10 @@ from chipmill.formats.manifest import Manifest, decode_manifest
 from chipmill.formats.pack_index import decode_index
 from chipmill.formats.plan import Plan
 from chipmill.model.shuffle import permutation
-from chipmill.settings import StoreUrl
+from chipmill.model.url import store_url
 from chipmill.train.folder import MegabatchFolder, check_packs
-from chipmill.train.ranged import RangedPacks, local_folder, open_store, read_file
+from chipmill.train.place import local_folder, open_store, read_file
+from chipmill.train.ranged import RangedPacks
 from chipmill.train.source import check_manifest
 
 
@@ -90,7 +89,7 @@ def open_export(
         RequestError: It is of another plan.
         StoreError: The store cannot be read.
     """
-    root = TypeAdapter[str](StoreUrl).validate_python(archive).rstrip("/")
+    root = store_url(archive).rstrip("/")
     url = f"{root}/{layout.export_prefix(plan)}".rstrip("/") if plan else root
     try:
         export = _read(url)

@@ -159,9 +159,7 @@ class Gatherer:
         return mine.desk
 
 
-def _place(  # noqa: PLR0913 - what is read, whereto and how
-    pack: Pack, chip: int, out: NDArray[Any], way: _Way, desk: Desk, *, wait: bool
-) -> bool:
+def _place(pack: Pack, chip: int, out: NDArray[Any], way: _Way, desk: Desk, *, wait: bool) -> bool:
     """Copy one chip into its place of the array; say whether that could be done."""
     done = pack.read(chip, desk.parts(out), start=way.route.start, wait=wait)
     if done:

@@ -9,13 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import httpx
-
 from chipmill.errors import NotifyError, RequestError, TransientError
 from chipmill.formats import webhook
 from chipmill.formats.layout import segment
 from chipmill.train.courier import Courier
-from chipmill.train.post import TIMEOUT, Backoff, Outcome, Sender, post
+from chipmill.train.post import Backoff, Outcome, Sender, open_client, post
 from chipmill.train.spool import Spool
 
 RUNS = "/v1/runs"
@@ -103,7 +101,7 @@ class Notifier:
         body = webhook.RunBegun(timestamp=datetime.now(UTC), data=data).model_dump_json().encode()
         message_id = webhook.begin_id(self.run, self.attempt, plan=plan)
         deadline = time.monotonic() + patience
-        with httpx.Client(timeout=TIMEOUT) as client:
+        with open_client() as client:
             for tries in itertools.count():
                 outcome = post(client, self._sender, RUNS, message_id=message_id, body=body)
                 if outcome.verdict == "accepted":

@@ -8,8 +8,9 @@ import mmap
 import os
 from dataclasses import dataclass
 from datetime import UTC
+from itertools import chain
 from pathlib import Path
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,12 @@ from chipmill.train.pixels import CompressedPixels, Pixels, PlainPixels, pixels_
 
 FACTS = ("wavelength", "fwhm", "gsd", "mean", "std", "scale", "offset")
 """What a pack's header says of each band, in the order of `Pack.facts`."""
+
+_DTYPES = {
+    **dict.fromkeys(("row", "col"), "<u2"),
+    **dict.fromkeys(("lat", "lon"), "<f8"),
+    "cloud_fraction": "<f4",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,14 +163,25 @@ class _Rows:
             wanted = ipc.IpcReadOptions(included_fields=[0, 3, 4, 5])
             reader = ipc.open_file(whole, options=wanted)
         batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
-        table = pa.Table.from_batches(batches)
         lengths = [0, *(batch.num_rows for batch in batches)]
+        names = [cast("list[str]", batch.column("chip_id").to_pylist()) for batch in batches]
+        lat, lon, cloud = (_joined(batches, name) for name in ("lat", "lon", "cloud_fraction"))
         return cls(
-            chip_ids=tuple(cast("list[str]", table.column("chip_id").to_pylist())),
-            latlon=np.column_stack([table.column("lat"), table.column("lon")]),
-            cloud_fraction=np.array(table.column("cloud_fraction"), np.float32),
+            chip_ids=tuple(chain.from_iterable(names)),
+            latlon=np.column_stack([lat, lon]),
+            cloud_fraction=cloud,
             firsts=np.cumsum(lengths, dtype=np.int64)[:-1],
         )
+
+
+def _joined(batches: list[pa.RecordBatch], name: str) -> NDArray[Any]:
+    """Copy a column of numbers; Arrow's own ways to NumPy load pandas where it is installed."""
+    found: list[NDArray[Any]] = []
+    for batch in batches:
+        column = cast("Any", batch.column(name))  # the stubs do not tell kinds of arrays apart
+        values = np.frombuffer(column.buffers()[1], _DTYPES[name])
+        found.append(values[column.offset : column.offset + len(column)])
+    return np.concatenate(found)
 
 
 def _mapped(path: Path, size: int) -> pa.Buffer:
@@ -194,8 +212,8 @@ def _source(
     if header.files:
         from chipmill.train.scenes import SceneFiles  # noqa: PLC0415  # its packages are an extra
 
-        table = reader.read_all()
-        places = np.column_stack([table.column("row"), table.column("col")])
+        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+        places = np.column_stack([_joined(batches, name) for name in ("row", "col")])
         return SceneFiles(path.parent, header, places)
     if header.encoding != "plain":
         return CompressedPixels(path, header, rows.firsts)

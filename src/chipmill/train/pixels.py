@@ -53,7 +53,8 @@ class PlainPixels:
     """Pixels that lie in the file as they are: one contiguous read a chip."""
 
     def __init__(self, path: Path, starts: NDArray[np.int64]) -> None:
-        self._starts = starts  # first byte of each chip in the file
+        """Open the file; `starts` are the first bytes of its chips, shape (chips,)."""
+        self._starts = starts
         self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         weakref.finalize(self, os.close, self._file)
         if hasattr(os, "posix_fadvise"):
@@ -61,6 +62,7 @@ class PlainPixels:
             os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_RANDOM)
 
     def read(self, chip: int, parts: list[NDArray[np.uint8]], *, start: int, wait: bool) -> bool:
+        """Read a chip's bytes in one go; see `Pixels`."""
         at = int(self._starts[chip]) + start
         if not wait:
             return self._is_at_hand(parts, at)
@@ -102,11 +104,13 @@ class CompressedPixels:
     """Pixels that Arrow decompresses, a record batch at a time; staging writes one a chip."""
 
     def __init__(self, path: Path, header: PackHeader, firsts: NDArray[np.int64]) -> None:
+        """Open the file; `firsts` are the first chips of its record batches, shape (batches,)."""
         self._firsts = firsts
         self._bands = header.bands if header.encoding == "byte_stream_split" else ()
         self._reader = ipc.open_file(pa.memory_map(str(path)))
 
     def read(self, chip: int, parts: list[NDArray[np.uint8]], *, start: int, wait: bool) -> bool:
+        """Decompress a chip; see `Pixels`."""
         if not wait:
             return False
         number = int(np.searchsorted(self._firsts, chip, side="right")) - 1

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from random import SystemRandom
-from typing import Literal
-
-import httpx
+from typing import TYPE_CHECKING, Literal
 
 from chipmill.formats import webhook
+
+if TYPE_CHECKING:
+    import httpx  # loaded with the first notifier: it takes longer than all else of a trainer
 
 TIMEOUT = 30.0
 """Seconds for one try."""
@@ -53,10 +54,19 @@ class Backoff:
         return max(SystemRandom().uniform(0.0, most), min(at_least, self.longest))
 
 
+def open_client() -> "httpx.Client":
+    """Open a client for any number of tries."""
+    import httpx  # noqa: PLC0415  # see above
+
+    return httpx.Client(timeout=TIMEOUT)
+
+
 def post(
-    client: httpx.Client, sender: Sender, path: str, *, message_id: str, body: bytes
+    client: "httpx.Client", sender: Sender, path: str, *, message_id: str, body: bytes
 ) -> Outcome:
     """Sign a message with the time of now and post it once."""
+    import httpx  # noqa: PLC0415  # see above
+
     now = int(time.time())
     headers = webhook.headers(
         sender.key, run=sender.run, message_id=message_id, timestamp=now, body=body
@@ -70,7 +80,7 @@ def post(
     return _judge(answer, now=now)
 
 
-def _judge(answer: httpx.Response, *, now: int) -> Outcome:
+def _judge(answer: "httpx.Response", *, now: int) -> Outcome:
     """Read an answer by the table of the receiver's contract."""
     status = answer.status_code
     text = f"answer {status} {answer.text[:200].strip()!r}"
@@ -83,7 +93,7 @@ def _judge(answer: httpx.Response, *, now: int) -> Outcome:
     return Outcome(verdict="refused", status=status, text=text + _advice(answer, now=now))
 
 
-def _advice(answer: httpx.Response, *, now: int) -> str:
+def _advice(answer: "httpx.Response", *, now: int) -> str:
     """Say what to do about a refusal."""
     if answer.status_code == HTTPStatus.CONFLICT:
         return "; give each start of a run its own attempt number and begin it first"
@@ -95,7 +105,7 @@ def _advice(answer: httpx.Response, *, now: int) -> str:
     return "; check that the key is the one that `chipmill run-key` prints for this run"
 
 
-def _skew(answer: httpx.Response, *, now: int) -> float:
+def _skew(answer: "httpx.Response", *, now: int) -> float:
     """Measure how far this clock is ahead of the receiver's, in seconds."""
     try:
         return now - parsedate_to_datetime(answer.headers.get("date", "")).timestamp()

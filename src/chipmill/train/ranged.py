@@ -1,67 +1,17 @@
-"""Packs that lie in a store, read by ranges; and the small files beside them.
+"""Packs that lie in a store, read by ranges."""
 
-A process that was forked cannot use a store if its parent has used one: the threads of obstore are
-not there, and it would wait for them for ever. Local files are therefore read without it.
-"""
-
-import os
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chipmill.errors import MissingError, PackError, RequestError, TransientError
+from chipmill.errors import PackError
 from chipmill.formats import layout
 from chipmill.formats.manifest import ManifestPack
 from chipmill.formats.pack_index import PackEntry
 from chipmill.io.packed import read_pixels
 from chipmill.io.store import Store
 from chipmill.train.packs import Pack
-
-_users: set[int] = set()
-"""Processes that have used a store: this one, and after a fork its parent."""
-
-
-def local_folder(url: str) -> Path | None:
-    """Give the folder that a URL names, where it is one of this host."""
-    parts = urlsplit(url)
-    return Path(unquote(parts.path)) if parts.scheme == "file" else None
-
-
-def open_store(url: str) -> Store:
-    """Open a store in a process that can use it.
-
-    Raises:
-        RequestError: The process was forked from one that has used a store.
-        StoreError: The URL names no store.
-    """
-    if _users - {os.getpid()}:
-        raise RequestError(
-            f"a worker process that was forked cannot read {url}; give the DataLoader "
-            "multiprocessing_context='spawn', or no workers: chips are read side by side anyway"
-        )
-    _users.add(os.getpid())
-    return Store.open(url)
-
-
-def read_file(url: str, key: str) -> bytes:
-    """Read a small file below a URL.
-
-    Raises:
-        MissingError: There is none.
-        TransientError: The place does not answer.
-    """
-    folder = local_folder(url)
-    if folder is None:
-        return open_store(url).get(key)
-    try:
-        return (folder / key).read_bytes()
-    except FileNotFoundError as err:
-        raise MissingError(f"nothing at {folder / key}") from err
-    except OSError as err:
-        raise TransientError(f"{folder / key} cannot be read ({err}); look at the disk") from err
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from chipmill.errors import RequestError
-from chipmill.model.url import store_url
+from chipmill.url import store_url
 
 
 def _url(value: object) -> object:

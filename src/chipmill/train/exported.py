@@ -11,11 +11,11 @@ from chipmill.formats.manifest import Manifest, decode_manifest
 from chipmill.formats.pack_index import decode_index
 from chipmill.formats.plan import Plan
 from chipmill.model.shuffle import permutation
-from chipmill.model.url import store_url
 from chipmill.train.folder import MegabatchFolder, check_packs
 from chipmill.train.place import local_folder, open_store, read_file
 from chipmill.train.ranged import RangedPacks
 from chipmill.train.source import check_manifest
+from chipmill.url import store_url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,9 @@ from pathlib import Path
 from chipmill.errors import MissingError, RequestError
 from chipmill.formats.layout import plan_key
 from chipmill.formats.plan import Plan, decode_plan
-from chipmill.model.url import store_url
 from chipmill.train.place import read_file
 from chipmill.train.source import FastStorage, Source
+from chipmill.url import store_url
 
 
 def open_source(

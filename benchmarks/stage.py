@@ -4,30 +4,35 @@ python -m benchmarks.stage          # a whole scene, 10,980 x 10,980 px
 python -m benchmarks.stage 5490     # a quarter of one
 """
 
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import get_args
 
 from benchmarks.measure import compare, cpu_seconds, say_machine
 from benchmarks.scene import EDGE, decode, make_scene
-from chipmill.io.fast import Folder
+from chipmill.formats.plan import Plan
 from chipmill.io.ledger import Ledger
 from chipmill.io.store import Store
 from chipmill.model.manner import Codec, Manner
 from chipmill.model.plan_request import PlanRequest
+from chipmill.steps.cut import Workbench, workbench
 from chipmill.steps.index import index_chips
 from chipmill.steps.merge import merge_index
-from chipmill.steps.pack import write_pack
 from chipmill.steps.plan import load_plan, load_scenes, make_plan
 from chipmill.steps.prefetch import register
-from chipmill.steps.stage import stage_megabatch
+from chipmill.steps.stage import Staged, stage_megabatch
 from chipmill.train import Batch, ChipDataset
 
 RUNS = 3
+BUDGET = 10**12
 _MB = 1e6
 
 
@@ -45,88 +50,103 @@ def main(edge: int = EDGE) -> None:
         for codec in get_args(Codec):
             cost(root, archive, plan, files, codec)
         scaling(root, archive, plan)
-        stage(root, archive, plan)
-        packs = sorted((root / "fast").rglob("*.arrow"))
+        stage(root / "load", archive, plan)
+        packs = sorted((root / "load").rglob("*.arrow"))
         compare(
             "load an epoch",
-            lambda: load(root, archive, plan),
+            lambda: load(root / "load", archive, plan),
             "read its packs",
             lambda: read(packs),
             cpu_seconds,
         )
 
 
-def cost(root: Path, archive: Store, plan: str, files: list[Path], codec: Codec) -> None:
-    """Print what a pack costs and weighs."""
-    (scene,) = load_scenes(archive, plan, 0)
-    folder = Folder(root / codec)
+def cost(root: Path, archive: Store, name: str, files: list[Path], codec: Codec) -> None:
+    """Print what a megabatch of one scene costs and weighs, in memory that others have used.
+
+    All is counted that staging does: the leases and states of the ledger, the proof of the files,
+    cutting, hashing, writing and syncing of pack and manifest.
+    """
+    plan = load_plan(archive, name)
+    (scene,) = load_scenes(archive, name, 0)
     sizes = list[int]()
-
-    def cut() -> None:
-        folder.prepare(1)
-        for pack in folder.path.glob("*.arrow"):
-            pack.unlink()
-        pack, _ = write_pack(
-            scene,
-            chip_size=256,
-            archive=archive,
-            folder=folder,
-            fence=1,
-            manner=Manner(codec=codec),
-        )
-        sizes.append(pack.size)
-
-    pairs = [(cpu_seconds(cut), cpu_seconds(lambda: decode(files))) for _ in range(RUNS)]
+    pairs = list[tuple[float, float]]()
+    with workbench() as bench:
+        for number in range(RUNS + 1):
+            place = root / f"{codec}-{number}"
+            with opened(place, plan) as ledger:
+                work = partial(stage_once, place, archive, plan, ledger, codec=codec, bench=bench)
+                staging = cpu_seconds(lambda work=work: sizes.append(work().size))
+            shutil.rmtree(place)
+            pairs.append((staging, cpu_seconds(lambda: decode(files))))
+    first, *pairs = pairs
     ours, floor = (median(column) for column in zip(*pairs, strict=True))
     ratio = median(a / b for a, b in pairs)
     source = sum(file.stat().st_size for file in files)
     pixels = scene.chip_bytes * len(scene.row)
     print(
         f"stage {codec:<5} {ours:6.2f} s of CPU   decode its blocks {floor:6.2f} s   "
-        f"ratio {ratio:4.2f}   {pixels / _MB / ours:5.0f} MB/s, {len(scene.row) / ours:5.0f} "
-        f"chips/s a core   {sizes[-1] / source:4.2f} of the source, "
+        f"ratio {ratio:4.2f} (first {first[0] / first[1]:4.2f})   {pixels / _MB / ours:5.0f} MB/s, "
+        f"{len(scene.row) / ours:5.0f} chips/s a core   {sizes[-1] / source:4.2f} of the source, "
         f"{sizes[-1] / pixels:4.2f} of the pixels",
         flush=True,
     )
 
 
-def scaling(root: Path, archive: Store, plan: str) -> None:
+def scaling(root: Path, archive: Store, name: str) -> None:
     """Print how much more two processes stage in a second than one."""
+    words = [sys.executable, "-m", "benchmarks.stage", "once", archive.url, name]
     rates = list[float]()
     for processes in (1, 2):
+        places = [root / f"{processes}-{number}" for number in range(processes)]
         began = time.perf_counter()
-        running = [
-            subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.stage", archive.url, plan, str(root / f"p{n}")]
-            )
-            for n in range(processes)
-        ]
-        if any(process.wait() for process in running):
-            raise SystemExit("a process that stages failed")
+        running = [subprocess.Popen([*words, str(place)]) for place in places]
+        ended = [process.wait() for process in running]
         rates.append(processes / (time.perf_counter() - began))
+        if any(ended):
+            raise SystemExit(f"a process that stages failed: {ended}")
+        for place in places:
+            shutil.rmtree(place)
     print(f"two processes stage {rates[1] / rates[0]:.2f} times as much as one", flush=True)
 
 
-def stage_once(archive: str, plan: str, root: Path) -> None:
-    """Stage the plan in this process."""
-    stage(root, Store.open(archive), plan)
+@contextmanager
+def opened(place: Path, plan: Plan) -> Generator[Ledger]:
+    """Open a ledger of a place's own, in which the plan is registered."""
+    place.mkdir()
+    with Ledger.open(f"sqlite:///{place / 'ledger.db'}") as ledger:
+        register(plan, ledger, budget=BUDGET)
+        yield ledger
 
 
-def stage(root: Path, archive: Store, name: str) -> None:
+def stage_once(
+    place: Path,
+    archive: Store,
+    plan: Plan,
+    ledger: Ledger,
+    *,
+    codec: Codec = "none",
+    bench: Workbench | None = None,
+) -> Staged:
+    """Stage the one megabatch of a plan."""
+    return stage_megabatch(
+        plan,
+        0,
+        archive=archive,
+        fast=place / "fast",
+        ledger=ledger,
+        budget=BUDGET,
+        worker="bench",
+        manner=Manner(codec=codec),
+        bench=bench,
+    )
+
+
+def stage(place: Path, archive: Store, name: str) -> None:
     """Stage the one megabatch of a plan, into an empty ledger."""
-    root.mkdir(exist_ok=True)
     plan = load_plan(archive, name)
-    with Ledger.open(f"sqlite:///{root / 'ledger.db'}") as ledger:
-        register(plan, ledger, budget=10**12)
-        stage_megabatch(
-            plan,
-            0,
-            archive=archive,
-            fast=root / "fast",
-            ledger=ledger,
-            budget=10**12,
-            worker="bench",
-        )
+    with opened(place, plan) as ledger:
+        stage_once(place, archive, plan, ledger)
 
 
 def load(root: Path, archive: Store, plan: str) -> int:
@@ -141,8 +161,8 @@ def read(packs: list[Path]) -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:  # noqa: PLR2004  # the form in which `scaling` starts it
-        stage_once(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+    if sys.argv[1:2] == ["once"]:  # the form in which `scaling` starts it
+        stage(Path(sys.argv[4]), Store.open(sys.argv[2]), sys.argv[3])
     else:
         say_machine()
         main(*map(int, sys.argv[1:]))

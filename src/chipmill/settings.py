@@ -83,6 +83,9 @@ class Settings(BaseSettings):
     fsx_file_system: str | None = None
     """Id of that file system, as `fs-0123456789abcdef0`: names that it lacks are imported."""
 
+    page_cache: bool = False
+    """Whether what is staged stays in memory as well: for packs that are read at once and fit."""
+
     free_floor: ByteSize = ByteSize(10**9)
     """Bytes that staging leaves free on the disk, whatever the budget allows."""
 

@@ -1,13 +1,14 @@
 """A place where a command is disturbed again and again, and what has to hold there."""
 
-import hashlib
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 from chipmill.formats import layout
 from chipmill.formats.manifest import decode_manifest
+from chipmill.formats.multihash import digest_of
 from chipmill.io.ledger import Ledger
 from chipmill.model.megabatch import TRANSITIONS, State
 from tests.storage.site import Site
@@ -63,7 +64,8 @@ def is_whole(trial: Trial, name: str, folder: Path) -> int:
     assert {path.name for path in folder.iterdir()} == {*files, layout.MANIFEST}, name
     for file, pack in files.items():
         data = (folder / file).read_bytes()
-        assert (len(data), hashlib.sha256(data).hexdigest()) == (pack.size, pack.sha256)
+        assert len(data) == pack.size
+        assert digest_of(BytesIO(data), pack.stated.algorithm) == pack.stated.digest
     return sum(path.stat().st_size for path in folder.iterdir())
 
 

@@ -204,5 +204,5 @@ def test_verifying_finds_one_flipped_bit(folder: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(PackError, match=rf"{path.name} has the SHA-256"):
+    with pytest.raises(PackError, match=rf"{path.name} has the sha256"):
         opened.verify()

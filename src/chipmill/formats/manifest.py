@@ -2,12 +2,21 @@
 
 import hashlib
 import operator
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from chipmill.errors import PackError
-from chipmill.formats.pack import Normalization, PackBand
+from chipmill.formats.multihash import Checksum, stated
+from chipmill.formats.pack import Normalization, PackBand, lacking
 from chipmill.model.manner import Codec, Form
 
 
@@ -36,7 +45,20 @@ class ManifestPack(BaseModel):
     chips: PositiveInt
     size: PositiveInt
     """Bytes of the file."""
-    sha256: str
+    sha256: str | None = Field(default=None, exclude_if=lacking)
+    """Of packs that were staged when there was no `checksum`."""
+    checksum: str | None = Field(default=None, exclude_if=lacking)
+    """Of the file, a multihash."""
+
+    @property
+    def stated(self) -> Checksum:
+        """What the bytes of the file must give."""
+        return stated(self.checksum, self.sha256)
+
+    @model_validator(mode="after")
+    def _has_one(self) -> Self:
+        _ = self.stated
+        return self
 
 
 class Manifest(BaseModel):

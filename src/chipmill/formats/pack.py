@@ -9,7 +9,7 @@ bytes of its samples are parted: LZ4 finds nothing in 16-bit imagery as it is.
 """
 
 from datetime import datetime
-from typing import Any, Literal, cast
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 import pyarrow as pa
@@ -19,12 +19,15 @@ from pydantic import (
     AwareDatetime,
     BaseModel,
     ConfigDict,
+    Field,
     NonNegativeInt,
     PositiveInt,
     ValidationError,
+    model_validator,
 )
 
 from chipmill.errors import PackError
+from chipmill.formats.multihash import Checksum, stated
 from chipmill.model.manner import Codec
 
 HEADER = b"chipmill.pack"
@@ -83,6 +86,11 @@ class Normalization(BaseModel):
     """Whether they are of 10 log10 of the physical value, not of the digital number."""
 
 
+def lacking(value: object) -> bool:
+    """Tell that there is no value: it is not written."""
+    return value is None
+
+
 class SceneFile(BaseModel):
     """A GeoTIFF that lies beside the pack as it lies in the archive."""
 
@@ -91,7 +99,20 @@ class SceneFile(BaseModel):
     file: str
     size: PositiveInt
     """Bytes."""
-    sha256: str
+    sha256: str | None = Field(default=None, exclude_if=lacking)
+    """Of files that were staged when there was no `checksum`."""
+    checksum: str | None = Field(default=None, exclude_if=lacking)
+    """A multihash."""
+
+    @property
+    def stated(self) -> Checksum:
+        """What the bytes of the file must give."""
+        return stated(self.checksum, self.sha256)
+
+    @model_validator(mode="after")
+    def _has_one(self) -> Self:
+        _ = self.stated
+        return self
 
 
 class BandPlace(BaseModel):

@@ -12,6 +12,7 @@ from obstore import Bytes
 from tifffile import TiffPage
 
 from chipmill.errors import SceneError
+from chipmill.io.memory import new
 
 Pixels = NDArray[Any]
 
@@ -105,12 +106,19 @@ class Layer:
             yield batch
 
 
+Empty = Callable[[int], NDArray[np.uint8]]
+"""Gives memory of so many bytes."""
 Decode = Callable[[Bytes, Spot, int], Pixels]
 """Decodes one block of a plane: shape (y, x, samples)."""
 
 
-def decoder(layer: Layer) -> Decode:
-    """Give what decodes the blocks of a layer, one after the other."""
+def decoder(layer: Layer, *, empty: Empty = new) -> Decode:
+    """Give what decodes the blocks of a layer, one after the other.
+
+    Args:
+        layer: The layer.
+        empty: Gives the memory for the blocks of a plane, which each overwrites.
+    """
     page, dtype = layer.page, layer.dtype
     if (
         int(page.compression) in _DEFLATE
@@ -121,7 +129,7 @@ def decoder(layer: Layer) -> Decode:
         and (dtype.itemsize == 1 or page.parent.byteorder == _NATIVE)
         and page.fillorder == 1
     ):
-        return _deltas(layer)
+        return _deltas(layer, empty)
 
     def decode(data: Bytes, spot: Spot, plane: int) -> Pixels:
         index = plane * layer.starts.shape[1] + spot.number
@@ -133,7 +141,7 @@ def decoder(layer: Layer) -> Decode:
     return decode
 
 
-def _deltas(layer: Layer) -> Decode:
+def _deltas(layer: Layer, empty: Empty) -> Decode:
     """Decode what nearly all quality bands are, DEFLATE of differences along rows.
 
     Half of the time goes into adding the differences up, which is done for the pixels that are
@@ -144,7 +152,7 @@ def _deltas(layer: Layer) -> Decode:
 
     def decode(data: Bytes, spot: Spot, plane: int) -> Pixels:
         if plane not in blocks:
-            blocks[plane] = np.empty(size, np.uint8)
+            blocks[plane] = empty(size)
         block = blocks[plane]
         found = cast("Any", imagecodecs).deflate_decode(data, out=block)
         if len(found) != size:

@@ -1,20 +1,22 @@
 """Fast storage: a file is either whole and durable under its name, or it is not there."""
 
 import errno
-import hashlib
 import os
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from chipmill.errors import StoreError, TransientError
 from chipmill.formats import layout
+from chipmill.formats.multihash import XXH3, Checksum, digest_of, encode_multihash, running
+from chipmill.io.direct import Cached, Direct, Writer
 from chipmill.io.lustre import Lustre
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _TEMPORARY = ".tmp-"
+_PIECE = 1 << 18
+"""Bytes that are hashed and copied while they are in the processor's cache."""
 
 
 class Hashing:
@@ -22,18 +24,21 @@ class Hashing:
 
     closed = False
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Writer) -> None:
         """Begin at the beginning of `file`."""
         self._file = file
-        self._hash = hashlib.sha256()
+        self._hash = running(XXH3)
         self._size = 0
 
     def write(self, data: bytes | memoryview, /) -> int:
         """Write, and hash in the same pass."""
-        self._hash.update(data)
-        count = self._file.write(data)
-        self._size += count
-        return count
+        whole = memoryview(data).cast("B")
+        for start in range(0, len(whole), _PIECE):
+            piece = whole[start : start + _PIECE]
+            self._hash.update(piece)
+            self._file.write(piece)
+        self._size += len(whole)
+        return len(whole)
 
     def tell(self) -> int:
         """Say how many bytes are written."""
@@ -44,7 +49,8 @@ class Hashing:
 
     def written(self) -> "Written":
         """Say what has passed."""
-        return Written(size=self._size, sha256=self._hash.hexdigest())
+        found = Checksum(XXH3, self._hash.hexdigest())
+        return Written(size=self._size, checksum=encode_multihash(found))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +59,8 @@ class Written:
 
     size: int
     """Bytes."""
-    sha256: str
+    checksum: str
+    """A multihash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +68,13 @@ class Folder:
     """The folder of one megabatch."""
 
     path: Path
+    cached: bool = True
+    """Whether what is written stays in the page cache as well."""
 
     @classmethod
-    def of(cls, root: Path, *, plan: str, number: int) -> "Folder":
+    def of(cls, root: Path, *, plan: str, number: int, cached: bool = True) -> "Folder":
         """Name the folder of a megabatch below the root of fast storage."""
-        return cls(root / layout.megabatch_folder(plan, number))
+        return cls(root / layout.megabatch_folder(plan, number), cached)
 
     def prepare(self, fence: int) -> None:
         """Make the folder, and remove what workers under earlier leases left half written."""
@@ -114,21 +123,20 @@ class Folder:
         temporary = self.path / f"{_TEMPORARY}{fence}-{name}"
         with _translated(temporary):
             try:
-                with temporary.open("wb") as file:
+                with (Cached if self.cached else Direct)(temporary) as file:
                     hashing = Hashing(file)
                     fill(hashing)
-                    file.flush()
-                    os.fsync(file.fileno())
+                    file.sync()
                 temporary.replace(self.path / name)
                 return hashing.written()
             finally:
                 temporary.unlink(missing_ok=True)
 
-    def found(self, name: str) -> Written:
+    def found(self, name: str, algorithm: str = XXH3) -> Written:
         """Measure and hash a file as it lies on the disk."""
         with _translated(self.path / name), (self.path / name).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return Written(size=file.tell(), sha256=digest)
+            found = Checksum(algorithm, digest_of(file, algorithm))
+            return Written(size=file.tell(), checksum=encode_multihash(found))
 
     def link(self, name: str, target: Path) -> None:
         """Let a name stand for a file of a linked bucket, elsewhere on the same file system."""

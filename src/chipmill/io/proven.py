@@ -5,7 +5,7 @@ of it in one pass: each piece is fetched and hashed while the one before is used
 are needed are taken in the order of the file. Nothing is to be believed before `prove` returns.
 """
 
-import hashlib
+import os
 from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Executor, Future
@@ -17,11 +17,14 @@ from tempfile import TemporaryDirectory
 from obstore import Bytes
 
 from chipmill.errors import DamagedError
-from chipmill.formats.multihash import Checksum
+from chipmill.formats.multihash import Checksum, running
+from chipmill.io.memory import Memory
 from chipmill.io.store import Store
 
 PIECE = 4 * 2**20
 """Bytes of one read; for each file that is read, one is held and one is on its way."""
+
+Piece = Bytes | memoryview
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +40,9 @@ class Known:
 class OnePass:
     """A file in one pass, for one thread."""
 
-    def __init__(self, store: Store, key: str, *, known: Known, pool: Executor) -> None:
+    def __init__(
+        self, store: Store, key: str, *, known: Known, pool: Executor, memory: Memory | None = None
+    ) -> None:
         """Begin to read.
 
         Args:
@@ -45,14 +50,17 @@ class OnePass:
             key: Its key.
             known: Its size and hash.
             pool: Reads ahead, one piece at a time.
+            memory: For pieces of a file of this machine; None: its own.
         """
+        self._memory = memory or Memory()
+        self._path = store.local_path(key)
         checksum = known.checksum
         self._store, self._key, self._size, self._pool = store, key, known.size, pool
         self._checksum = checksum
-        self._hash = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
-        self._held: deque[tuple[int, Bytes]] = deque()
+        self._hash = running(checksum.algorithm) if checksum else None
+        self._held: deque[tuple[int, Piece]] = deque()
         self._read = 0
-        self._next: Future[Bytes] | None = None
+        self._next: Future[Piece] | None = None
         self._ask()
 
     def take(self, start: int, stop: int) -> "memoryview | bytes":
@@ -106,9 +114,9 @@ class OnePass:
         left = self._read < self._size
         self._next = self._pool.submit(self._fetch, self._read) if left else None
 
-    def _fetch(self, start: int) -> Bytes:
+    def _fetch(self, start: int) -> Piece:
         stop = min(start + PIECE, self._size)
-        piece = self._store.ranges(self._key, [start], [stop], gap=0)[0]
+        piece = self._piece(start, stop)
         if len(piece) != stop - start:
             raise DamagedError(
                 f"{self._store.href(self._key)} gave {len(piece)} bytes of {stop - start}, where "
@@ -117,6 +125,13 @@ class OnePass:
         if self._hash:
             self._hash.update(piece)
         return piece
+
+    def _piece(self, start: int, stop: int) -> Piece:
+        if self._path is None:
+            return self._store.ranges(self._key, [start], [stop], gap=0)[0]
+        piece = memoryview(self._memory.empty(PIECE))[: stop - start]
+        with self._store.translated(self._key), self._path.open("rb", buffering=0) as file:
+            return piece[: os.preadv(file.fileno(), [piece], start)]
 
     def _forget(self, start: int) -> None:
         while self._held and self._held[0][0] + len(self._held[0][1]) <= start:

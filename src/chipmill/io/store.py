@@ -6,7 +6,7 @@ S3 takes its credentials, region and endpoint from the usual `AWS_…` variables
 import re
 import secrets
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from io import RawIOBase
@@ -230,6 +230,10 @@ class Store:
         """
         with _translated(self.href(key)):
             return obstore.get_ranges(self.objects, key, starts=starts, ends=ends, coalesce=gap)
+
+    def translated(self, key: str) -> AbstractContextManager[None]:
+        """Turn errors of the file system about an object into chipmill's."""
+        return _translated(self.href(key))
 
     def reader(self, key: str) -> RawIOBase:
         """Open an object as a seekable file that reads ranges."""

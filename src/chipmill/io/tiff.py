@@ -17,7 +17,8 @@ from obstore import Bytes
 from tifffile import TiffFile, TiffPage
 
 from chipmill.errors import ChipmillError, SceneError
-from chipmill.io.blocks import Decode, Layer, Pixels, Spot, decoder
+from chipmill.io.blocks import Decode, Empty, Layer, Pixels, Spot, decoder
+from chipmill.io.memory import new
 from chipmill.io.remote import GAP, open_file
 from chipmill.io.store import Store
 from chipmill.model.grid import MAX_BLOCK
@@ -95,6 +96,8 @@ class Tiff:
         spot: Spot,
         bands: tuple[int, ...],
         data: Mapping[int, Bytes | memoryview | bytes | None],
+        *,
+        empty: Empty = new,
     ) -> list[Pixels | None]:
         """Decode one block of which the bytes are here, into memory of its own.
 
@@ -103,6 +106,7 @@ class Tiff:
             spot: Where it lies.
             bands: Positions of the bands, counted from 1.
             data: Its bytes by plane; missing or None where the file holds nothing.
+            empty: Gives the memory.
 
         Returns:
             The pixels of the bands, as `read` yields them.
@@ -110,7 +114,7 @@ class Tiff:
         Raises:
             SceneError: The block is damaged.
         """
-        return self._decode(decoder(layer), layer, spot, bands, data)
+        return self._decode(decoder(layer, empty=empty), layer, spot, bands, data)
 
     def _decode(
         self,

@@ -33,6 +33,8 @@ class Manner:
     restored there instead of copied."""
     fsx: str | None = None
     """Id of that file system: names that it lacks are imported by data repository tasks."""
+    cached: bool = False
+    """Whether what is staged stays in the page cache as well."""
     floor: int = 0
     """Bytes that stay free on the disk, whatever the budget allows."""
     scenes_at_once: int = 4
@@ -48,6 +50,7 @@ class Manner:
             codec=settings.codec,
             link=settings.fsx_link,
             fsx=settings.fsx_file_system,
+            cached=settings.page_cache,
             floor=settings.free_floor,
             scenes_at_once=settings.scenes_at_once,
             tell=tell,

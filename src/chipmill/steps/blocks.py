@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from chipmill.errors import SceneError
 from chipmill.io.blocks import Layer, Pixels, Spot
+from chipmill.io.memory import Memory
 from chipmill.io.proven import OnePass
 from chipmill.io.tiff import Tiff
 from chipmill.model.archived import ArchivedFile
@@ -98,6 +100,8 @@ class Blocks:
     """Decodes."""
     one_pass: OnePass | None
     """None: each block is asked for by itself."""
+    memory: Memory
+    """For decoded blocks."""
     _decoded: "dict[int, Future[list[Pixels | None]]]" = field(
         init=False, default_factory=dict[int, "Future[list[Pixels | None]]"]
     )
@@ -156,4 +160,5 @@ class Blocks:
             return self.tiff.block, self.tiff.image, spot, self.bands
         places = self.tiff.image.runs(spot, self.bands)
         data = {plane: self.one_pass.take(*place) for plane, place in places.items()}
-        return self.tiff.decode, self.tiff.image, spot, self.bands, data
+        decode = partial(self.tiff.decode, empty=self.memory.empty)
+        return decode, self.tiff.image, spot, self.bands, data

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from chipmill.formats.multihash import decode_multihash
 from chipmill.formats.pack import PackBand, PackHeader, Proof, band_view, lay_out
+from chipmill.io.memory import Memory
 from chipmill.io.proven import PIECE, Known, OnePass, proven
 from chipmill.io.store import Store
 from chipmill.io.tiff import is_lossless, open_tiff
@@ -74,7 +75,7 @@ def opened_cut(
     archive: Store,
     rows: NDArray[np.uint16],
     cols: NDArray[np.uint16],
-    pool: Executor | None = None,
+    bench: "Workbench | None" = None,
 ) -> Generator["Cut"]:
     """Open the files of a scene to cut the named chips.
 
@@ -87,7 +88,7 @@ def opened_cut(
         archive: Where its files are.
         rows: Rows of the chips, shape (chips,), in order.
         cols: Columns of the chips, shape (chips,).
-        pool: Decodes blocks; None: one of its own, with a thread a core.
+        bench: Decodes blocks; None: one of its own.
 
     Raises:
         SceneError: A file is damaged, or the files do not align.
@@ -102,12 +103,27 @@ def opened_cut(
         bands.setdefault(band.file.key, []).append((band, packed))
     with ExitStack() as stack:
         reading = stack.enter_context(_threads(len(bands)))
-        work = pool or stack.enter_context(_threads(os.cpu_count() or 1))
-        room = _Room(archive=archive, chips=chips, stripes=stripes, reading=reading, work=work)
+        work = bench or stack.enter_context(workbench())
+        room = _Room(archive=archive, chips=chips, stripes=stripes, reading=reading, bench=work)
         files = [stack.enter_context(_opened(each, room)) for each in bands.values()]
         whole = all(file.proof == "files" for file in files)
         said = header.model_copy(update={"proof": "files" if whole else "blocks"})
         yield Cut(header=said, rows=stripes, files=files)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workbench:
+    """What decodes the blocks of one scene after the other."""
+
+    decoders: Executor
+    memory: Memory
+
+
+@contextmanager
+def workbench() -> Generator[Workbench]:
+    """Give a workbench with a thread a core."""
+    with _threads(os.cpu_count() or 1) as decoders:
+        yield Workbench(decoders=decoders, memory=Memory())
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +144,7 @@ class _Room:
     chips: ChipGrid
     stripes: list[_Stripe]
     reading: Executor
-    work: Executor
+    bench: "Workbench"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,17 +234,27 @@ def _opened(bands: list[tuple[ArchivedBand, PackBand]], room: _Room) -> Generato
     check_header(tiff, file, places)
     windows = [[frame.window(each.row, col) for col in each.cols] for each in room.stripes]
     wanted = Wanted.of(tiff.image, places, windows)
+    memory = room.bench.memory
     with ExitStack() as stack:
         one_pass: OnePass | None = None
         checksum = decode_multihash(file.checksum or "")
         known = Known(size=file.size or tiff.size, checksum=checksum)
         whole = tiff.size <= max(PIECE, wanted.size(tiff.image, places) * WHOLE)
         if whole and is_lossless(tiff.image) and wanted.in_order(tiff.image, places):
-            one_pass = OnePass(room.archive, file.key, known=known, pool=room.reading)
+            one_pass = OnePass(
+                room.archive, file.key, known=known, pool=room.reading, memory=memory
+            )
         elif whole:
             copy = proven(room.archive, file.key, known=known, pool=room.reading)
             tiff = open_tiff(*stack.enter_context(copy))
-        blocks = Blocks(tiff=tiff, bands=places, wanted=wanted, pool=room.work, one_pass=one_pass)
+        blocks = Blocks(
+            tiff=tiff,
+            bands=places,
+            wanted=wanted,
+            pool=room.bench.decoders,
+            one_pass=one_pass,
+            memory=memory,
+        )
         yield _File(
             frame=frame,
             blocks=blocks,

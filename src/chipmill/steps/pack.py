@@ -1,7 +1,6 @@
 """Write the chip pack of one scene of a plan onto fast storage, or its files and what they hold."""
 
 import logging
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from io import RawIOBase
@@ -32,7 +31,7 @@ from chipmill.model.archived import ArchivedScene
 from chipmill.model.footprint import lonlat_centres
 from chipmill.model.grid import ChipGrid
 from chipmill.model.manner import DEFAULT, Manner
-from chipmill.steps.cut import Cut, opened_cut, pack_header
+from chipmill.steps.cut import Cut, Workbench, opened_cut, pack_header
 from chipmill.steps.normalize import normalized
 from chipmill.steps.verbatim import copy_files, load_archived
 
@@ -48,7 +47,7 @@ def write_pack(
     fence: int,
     statistics: DataStatistics | None = None,
     manner: Manner = DEFAULT,
-    pool: Executor | None = None,
+    bench: Workbench | None = None,
 ) -> tuple[ManifestPack, PackHeader]:
     """Write the pack of one scene, or find it whole from an earlier try that wanted the same.
 
@@ -60,7 +59,7 @@ def write_pack(
         fence: Number of the lease.
         statistics: Of the plan's snapshot; None: the sensor's table says mean and deviation.
         manner: How it is compressed.
-        pool: Decodes; None: threads of its own.
+        bench: Decodes; None: one of its own.
 
     Raises:
         SceneError: A file of the scene is damaged, twice, or the files do not align.
@@ -77,7 +76,7 @@ def write_pack(
         folder=folder,
         fence=fence,
         manner=manner,
-        pool=pool,
+        bench=bench,
     )
     try:
         return work()
@@ -98,7 +97,7 @@ def _write(
     folder: Folder,
     fence: int,
     manner: Manner,
-    pool: Executor | None,
+    bench: Workbench | None,
 ) -> tuple[ManifestPack, PackHeader]:
     chips = ChipGrid(grid=scene.finest.file.grid, size=header.chip_size)
     if manner.form == "scenes":
@@ -116,7 +115,7 @@ def _write(
         written = folder.write(name, partial(_list, header=header, rows=listed), fence=fence)
     else:
         rows, cols = planned.row, planned.col
-        with opened_cut(scene, header, archive=archive, rows=rows, cols=cols, pool=pool) as cut:
+        with opened_cut(scene, header, archive=archive, rows=rows, cols=cols, bench=bench) as cut:
             written = folder.write(name, partial(_fill, cut=cut, rows=listed), fence=fence)
     pack = ManifestPack(
         file=name,
@@ -125,7 +124,7 @@ def _write(
         group=planned.group,
         chips=len(planned.row),
         size=written.size,
-        sha256=written.sha256,
+        checksum=written.checksum,
     )
     return pack, header
 

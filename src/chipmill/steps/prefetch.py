@@ -12,6 +12,7 @@ from chipmill.io.ledger_rows import MegabatchRow, PlanRow
 from chipmill.io.store import Store
 from chipmill.model.manner import DEFAULT, Manner
 from chipmill.model.megabatch import State
+from chipmill.steps.cut import Workbench, workbench
 from chipmill.steps.plan import load_plan
 from chipmill.steps.stage import Staged, stage_megabatch
 
@@ -51,6 +52,7 @@ class _Place:
     budget: int
     worker: str
     manner: Manner
+    bench: Workbench
     plans: dict[str, Plan] = field(default_factory=dict[str, Plan])
     failed: dict[str, ChipmillError] = field(default_factory=dict[str, ChipmillError])
     races: int = 0
@@ -87,6 +89,7 @@ class _Place:
             budget=self.budget,
             worker=self.worker,
             manner=self.manner,
+            bench=self.bench,
         )
 
 
@@ -127,18 +130,19 @@ def stage_ahead(
         ChipmillError: What kept the first plan from its turn, when all others have had theirs.
         TransientError: Fast storage is full, or the archive does not answer.
     """
-    place = _Place(archive, fast, ledger, budget, worker, manner)
-    if plan != ALL:
-        place.plans[plan] = load_plan(archive, plan)
-        register(place.plans[plan], ledger, budget=budget)
     staged: list[Staged] = []
-    while not place.over:
-        row = next_to_stage(
-            ledger, budget=budget, ahead=ahead, named=plan, without=place.failed.keys()
-        )
-        if row is None:
-            break
-        staged += place.take(row)
+    with workbench() as bench:
+        place = _Place(archive, fast, ledger, budget, worker, manner, bench)
+        if plan != ALL:
+            place.plans[plan] = load_plan(archive, plan)
+            register(place.plans[plan], ledger, budget=budget)
+        while not place.over:
+            row = next_to_stage(
+                ledger, budget=budget, ahead=ahead, named=plan, without=place.failed.keys()
+            )
+            if row is None:
+                break
+            staged += place.take(row)
     for err in place.failed.values():
         raise err
     return staged

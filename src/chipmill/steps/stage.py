@@ -1,11 +1,11 @@
 """stage: a megabatch onto fast storage, as chip packs, within the byte budget."""
 
 import logging
-import os
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from chipmill.errors import ChipmillError, StaleFenceError
@@ -19,6 +19,7 @@ from chipmill.io.store import Store
 from chipmill.model.manner import DEFAULT, Manner
 from chipmill.model.megabatch import megabatch_id
 from chipmill.model.staging_progress import StagingProgress
+from chipmill.steps.cut import Workbench, workbench
 from chipmill.steps.lease import kept
 from chipmill.steps.normalize import statistics_of
 from chipmill.steps.pack import write_pack
@@ -40,7 +41,7 @@ class Staged:
     """Bytes on fast storage."""
 
 
-def stage_megabatch(
+def stage_megabatch(  # noqa: PLR0913 - what is staged, from where, to where and how
     plan: Plan,
     number: int,
     *,
@@ -50,8 +51,11 @@ def stage_megabatch(
     budget: int,
     worker: str,
     manner: Manner = DEFAULT,
+    bench: Workbench | None = None,
 ) -> Staged:
     """Put one megabatch on fast storage; what an interrupted try left is used.
+
+    With a workbench of the caller, its memory serves one megabatch after the other.
 
     Raises:
         BudgetError: There is no room now.
@@ -65,33 +69,32 @@ def stage_megabatch(
     if manner.form == "scenes":
         _need(plan, number, scenes, archive=archive, ledger=ledger)
     fence = ledger.claim_staging(name, budget=budget, worker=worker)
-    folder = Folder.of(fast, plan=plan.plan, number=number)
+    folder = Folder.of(fast, plan=plan.plan, number=number, cached=manner.cached)
     with (
         _giving_up(ledger, name, fence, folder),
         kept(ledger, name, fence) as lease,
-        ThreadPoolExecutor(os.cpu_count(), "decode") as decoders,
+        nullcontext(bench) if bench else workbench() as tools,
     ):
         folder.prepare(fence)
         telling = Telling(_begun(name, scenes), ledger=ledger, fence=fence, tell=manner.tell)
-        statistics = statistics_of(plan, archive)
+        write = partial(
+            write_pack,
+            chip_size=plan.chip_size,
+            archive=archive,
+            folder=folder,
+            fence=fence,
+            statistics=statistics_of(plan, archive),
+            manner=manner,
+            bench=tools,
+        )
 
         def pack(scene: PlannedScene) -> tuple[ManifestPack, PackHeader]:
             lease.check()
             there = folder.size(layout.pack_file(scene.collection, scene.scene))
             folder.keep_free(manner.floor, need=scene.chip_bytes * len(scene.row) - (there or 0))
-            done, header = write_pack(
-                scene,
-                chip_size=plan.chip_size,
-                archive=archive,
-                folder=folder,
-                fence=fence,
-                statistics=statistics,
-                manner=manner,
-                pool=decoders,
-            )
-            size = _size((done, header))
-            telling.done(chips=done.chips, size=size, kept=there is not None)
-            return done, header
+            done = write(scene)
+            telling.done(chips=done[0].chips, size=_size(done), kept=there is not None)
+            return done
 
         with ThreadPoolExecutor(manner.scenes_at_once) as pool:
             packs = list(pool.map(pack, scenes))

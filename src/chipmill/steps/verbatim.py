@@ -8,7 +8,7 @@ from pathlib import Path
 from chipmill.errors import DamagedError, MissingError
 from chipmill.formats import layout
 from chipmill.formats.archived_item import read_archived
-from chipmill.formats.multihash import decode_multihash
+from chipmill.formats.multihash import XXH3, decode_multihash, encode_multihash
 from chipmill.formats.pack import BandPlace, PackHeader, SceneFile
 from chipmill.formats.plan import PlannedScene
 from chipmill.io.fast import Folder, Hashing
@@ -120,13 +120,13 @@ def _restored(
     for file in files:
         name, checksum = layout.scene_file(file.key), decode_multihash(file.checksum or "")
         folder.link(name, places[file.key])
-        there = folder.found(name)
-        if checksum and checksum.algorithm == "sha256" and checksum.digest != there.sha256:
+        there = folder.found(name, checksum.algorithm if checksum else XXH3)
+        if checksum and there.checksum != encode_multihash(checksum):
             raise DamagedError(
-                f"{places[file.key]} has the SHA-256 {there.sha256[:16]}… where its item says "
-                f"{checksum.digest[:16]}…; release it, or copy the scene again"
+                f"{places[file.key]} has the multihash {there.checksum} where its item says "
+                f"{file.checksum}; release it, or copy the scene again"
             )
-        restored.append(SceneFile(file=name, size=there.size, sha256=there.sha256))
+        restored.append(SceneFile(file=name, size=there.size, checksum=there.checksum))
     return restored
 
 
@@ -136,12 +136,15 @@ def _copy(
     name = layout.scene_file(file.key)
     checksum = decode_multihash(file.checksum or "")
     size = file.size if file.size is not None else archive.size(file.key) or 0
-    there = folder.found(name) if folder.size(name) == size else None
-    if there is None or checksum is None or checksum.digest != there.sha256:
-        known = Known(size=size, checksum=checksum)
-        reading = OnePass(archive, file.key, known=known, pool=pool)
-        there = folder.write(name, partial(_fill, reading=reading, size=size), fence=fence)
-    return SceneFile(file=name, size=there.size, sha256=there.sha256)
+    stated = encode_multihash(checksum) if checksum else None
+    if checksum and folder.size(name) == size:
+        there = folder.found(name, checksum.algorithm)
+        if there.checksum == stated:
+            return SceneFile(file=name, size=size, checksum=stated)
+    known = Known(size=size, checksum=checksum)
+    reading = OnePass(archive, file.key, known=known, pool=pool)
+    written = folder.write(name, partial(_fill, reading=reading, size=size), fence=fence)
+    return SceneFile(file=name, size=written.size, checksum=stated or written.checksum)
 
 
 def _fill(file: Hashing, *, reading: OnePass, size: int) -> None:

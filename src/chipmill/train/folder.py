@@ -1,6 +1,5 @@
 """A megabatch on fast storage, as its reader sees it: the manifest, and its packs on demand."""
 
-import hashlib
 import resource
 import threading
 from collections import OrderedDict
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from chipmill.errors import PackError, TransientError
 from chipmill.formats.layout import MANIFEST
 from chipmill.formats.manifest import Manifest, ManifestPack, decode_manifest
+from chipmill.formats.multihash import Checksum, digest_of
 from chipmill.formats.pack import PackBand
 from chipmill.model.order import Order, minibatch_order
 from chipmill.train.packs import Pack
@@ -153,14 +153,9 @@ class MegabatchFolder:
         """
         for index, entry in enumerate(self.manifest.packs):
             pack = self.pack(index)
-            with (self.path / entry.file).open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-            _compare(pack.path, found, entry.sha256)
+            _compare(self.path / entry.file, entry.stated)
             for beside in pack.header.files:
-                path = self.path / beside.file
-                with path.open("rb") as file:
-                    found = hashlib.file_digest(file, "sha256").hexdigest()
-                _compare(path, found, beside.sha256)
+                _compare(self.path / beside.file, beside.stated)
 
     def close(self) -> None:
         """Let go of all packs; files close when the last reader is done with them."""
@@ -189,11 +184,13 @@ class MegabatchFolder:
         return pack
 
 
-def _compare(path: Path | str, found: str, stated: str) -> None:
-    if found != stated:
+def _compare(path: Path, stated: Checksum) -> None:
+    with path.open("rb") as file:
+        found = digest_of(file, stated.algorithm)
+    if found != stated.digest:
         raise PackError(
-            f"{path} has the SHA-256 {found[:12]}… where the manifest says {stated[:12]}…; "
-            "stage its megabatch again"
+            f"{path} has the {stated.algorithm} {found[:12]}… where the manifest says "
+            f"{stated.digest[:12]}…; stage its megabatch again"
         )
 
 

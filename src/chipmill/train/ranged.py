@@ -30,7 +30,7 @@ class RangedPacks:
         """
         key = f"{self.folder}/{pack.file}"
         entry = self.entries.get(pack.file)
-        if entry is None or (entry.pack.sha256, len(entry.row)) != (pack.sha256, pack.chips):
+        if entry is None or (entry.pack.stated, len(entry.row)) != (pack.stated, pack.chips):
             raise PackError(
                 f"{self.store.href(self.folder)}/{layout.CHIP_TABLE} does not have the pack "
                 f"{pack.file} as the manifest beside it names it; export again"

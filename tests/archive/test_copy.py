@@ -19,6 +19,7 @@ import rasterio
 import stamina
 from affine import Affine
 from numpy.typing import NDArray
+from xxhash import xxh3_128_hexdigest
 
 from chipmill.errors import ChipmillError, SceneError, StoreError, TransientError
 from chipmill.formats import layout
@@ -163,6 +164,7 @@ def test_provenance_is_true(archive: Store, provider: Provider) -> None:
         source = (provider.folder / f"drawn-{key}.tif").read_bytes()
         assert record.sha256 == record.source_sha256 == hashlib.sha256(source).hexdigest()
         assert record.md5 == hashlib.md5(source, usedforsecurity=False).hexdigest()
+        assert record.xxh3 == xxh3_128_hexdigest(source)
         assert record.size == record.source_size == len(source)
         assert record.source == f"{provider.url}/drawn-{key}.tif"
         assert record.verified == "size"

@@ -13,6 +13,7 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
+from xxhash import xxh3_128_hexdigest
 
 from chipmill.errors import SceneError
 from chipmill.formats import layout
@@ -83,6 +84,7 @@ def test_it_is_true_of_its_files(name: str, ingested: Store) -> None:
         data = path.read_bytes()
         assert asset["file:size"] == len(data)
         assert asset["file:checksum"] == f"1220{hashlib.sha256(data).hexdigest()}"
+        assert asset["chipmill:checksum"] == f"e4e70210{xxh3_128_hexdigest(data)}"
         with rasterio.open(path) as file:
             assert asset["proj:code"] == f"EPSG:{file.crs.to_epsg()}"
             assert asset["proj:shape"] == [file.height, file.width]

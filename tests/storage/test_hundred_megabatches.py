@@ -24,6 +24,8 @@ Pixels = dict[str, NDArray[np.uint16]]
 HERE = Path(__file__).parent
 EPOCHS = 25
 """Each of four megabatches."""
+AHEAD = 9
+"""More than the budget has room for: it alone is the limit."""
 
 
 def test_a_hundred_megabatches_pass_through_the_budget(
@@ -34,13 +36,18 @@ def test_a_hundred_megabatches_pass_through_the_budget(
     assert sum(len(plan.megabatches) for plan in plans) == 100
     largest = max(part.size for plan in plans for part in plan.megabatches)
     budget = int(2.5 * largest)
-    with observed(site.fast) as seen, working(site, budget), ThreadPoolExecutor(2) as pool:
+    with (
+        observed(site.fast) as seen,
+        working(site, budget) as complaints,
+        ThreadPoolExecutor(2) as pool,
+    ):
         trainers = [
             pool.submit(train, site, plans[side::2], eight_scenes[1], seed=side) for side in (0, 1)
         ]
         read = [trainer.result() for trainer in trainers]
         wait_until_removed(site)
     assert sum(read) == sum(part.chips - part.left_over for p in plans for part in p.megabatches)
+    assert not complaints
     most, looks = seen
     assert looks > 100
     assert largest < most <= budget
@@ -49,6 +56,32 @@ def test_a_hundred_megabatches_pass_through_the_budget(
     for row in site.ledger.megabatches():
         assert (row.state, row.generation) == (State.REMOVED, 1)
         assert sum(change.now is State.REMOVED for change in site.ledger.history(row.id)) == 1
+    for plan in plans:
+        begun = [staged_at(site, plan, number) for number in range(4)]
+        assert begun == sorted(begun)
+
+
+def test_a_stager_that_rests_while_there_is_room_is_seen(site: Site) -> None:
+    """A trainer may wait for a stager that is at work, or for room: never for one that rests.
+
+    Each look of the stager says whether it staged nothing though what is wanted next had room; the
+    test above hears of none. This one stages nothing ahead, so that a trainer that keeps its
+    megabatch waits.
+    """
+    plan = site.plan()
+    site.begin(plan)
+    with working(site, 10**9, ahead=0) as complaints:
+        deadline = time.monotonic() + 300
+        while site.state(plan) is not State.IN_USE and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(1)
+    assert any(f"room for ['{megabatch_id(plan.plan, 1)}']" in said for said in complaints)
+
+
+def staged_at(site: Site, plan: Plan, number: int) -> float:
+    """Say when a megabatch was first begun to be staged."""
+    changes = site.ledger.history(megabatch_id(plan.plan, number))
+    return next(change.at for change in changes if change.now is State.STAGING)
 
 
 def test_the_observer_would_see_it(site: Site) -> None:
@@ -123,19 +156,20 @@ def observed(folder: Path) -> Generator[list[int]]:
 
 
 @contextmanager
-def working(site: Site, budget: int) -> Generator[None]:
-    """Have processes stage and clean up."""
-    places = [site.archive.url, str(site.fast), site.url, str(budget)]
+def working(site: Site, budget: int, *, ahead: int = AHEAD) -> Generator[list[str]]:
+    """Have processes stage and clean up; afterwards the list has what they complained of."""
+    places = [site.archive.url, str(site.fast), site.url, str(budget), str(ahead)]
+    complaints: list[str] = []
     command = [sys.executable, str(HERE / "storage_workers.py"), *places]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin
         try:
-            yield
+            yield complaints
         finally:
             process.stdin.close()
             assert process.stderr
-            complaint = process.stderr.read().decode()
-    assert "Error" not in complaint, complaint
+            lines = process.stderr.read().decode().splitlines()
+            complaints += [line for line in lines if "Error" in line]
 
 
 def wait_until_removed(site: Site) -> None:

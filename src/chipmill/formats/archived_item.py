@@ -63,6 +63,7 @@ def _file(asset: Json, key_of: Callable[[str], str]) -> ArchivedFile:
         nodata=None if nodata is None else float(nodata),
         size=asset.get("file:size"),
         checksum=asset.get("file:checksum"),
+        quick=asset.get("chipmill:checksum"),
         flags={name: asset[name] for name in CLASSIFICATION if name in asset},
     )
 

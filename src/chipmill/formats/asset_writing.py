@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 from chipmill.formats.copied import CopiedFile, CopiedScene
 from chipmill.formats.grid_reading import Json
 from chipmill.formats.item_reading import rfc3339
-from chipmill.formats.multihash import encode_multihash
+from chipmill.formats.multihash import XXH3, Checksum, encode_multihash
+from chipmill.formats.provenance import AssetRecord
 from chipmill.formats.signature import without_signature
 from chipmill.model.choice import BandSource
 from chipmill.model.grid import Grid
@@ -37,6 +38,7 @@ def write_asset(copied: CopiedScene, asset: Asset) -> dict[str, Any]:
         **_place(file),
         "file:size": file.record.size,
         "file:checksum": encode_multihash(file.record.checksum),
+        **_quick(file.record),
         "data_type": file.dtype,
         "raster:spatial_resolution": file.resolution,
         "alternate": {"source": _source(copied, asset)},
@@ -50,6 +52,13 @@ def write_asset(copied: CopiedScene, asset: Asset) -> dict[str, Any]:
     if sources:
         written |= _lifted([_band(copied, source) for source in sources])
     return written
+
+
+def _quick(record: AssetRecord) -> dict[str, str]:
+    """Give the digest by which staging proves the bytes, where it is known."""
+    if record.xxh3 is None:
+        return {}
+    return {"chipmill:checksum": encode_multihash(Checksum(XXH3, record.xxh3))}
 
 
 def _place(file: CopiedFile) -> dict[str, Any]:

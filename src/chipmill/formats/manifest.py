@@ -15,8 +15,8 @@ from pydantic import (
 )
 
 from chipmill.errors import PackError
-from chipmill.formats.multihash import Checksum, stated
-from chipmill.formats.pack import Normalization, PackBand, lacking
+from chipmill.formats.multihash import Checksum, lacking, stated
+from chipmill.formats.pack import Normalization, PackBand
 from chipmill.model.manner import Codec, Form
 
 

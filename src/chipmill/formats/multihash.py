@@ -70,6 +70,11 @@ def decode_multihash(text: str) -> Checksum | None:
     return None
 
 
+def lacking(value: object) -> bool:
+    """Tell that a field has no value: then it is not written."""
+    return value is None
+
+
 def stated(checksum: str | None, sha256: str | None) -> Checksum:
     """Read the checksum of a file of a megabatch, or the SHA-256 that older ones have instead.
 

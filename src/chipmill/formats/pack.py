@@ -27,7 +27,7 @@ from pydantic import (
 )
 
 from chipmill.errors import PackError
-from chipmill.formats.multihash import Checksum, stated
+from chipmill.formats.multihash import Checksum, lacking, stated
 from chipmill.model.manner import Codec
 
 HEADER = b"chipmill.pack"
@@ -84,11 +84,6 @@ class Normalization(BaseModel):
     """Name of the snapshot's statistics."""
     decibels: bool = False
     """Whether they are of 10 log10 of the physical value, not of the digital number."""
-
-
-def lacking(value: object) -> bool:
-    """Tell that there is no value: it is not written."""
-    return value is None
 
 
 class SceneFile(BaseModel):

@@ -3,10 +3,10 @@
 from functools import cache
 from importlib.metadata import version
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from chipmill.errors import StoreError
-from chipmill.formats.multihash import Checksum, decode_multihash
+from chipmill.formats.multihash import Checksum, decode_multihash, lacking
 
 
 class AssetRecord(BaseModel):
@@ -26,6 +26,9 @@ class AssetRecord(BaseModel):
     """None only where the store copied by itself and states no SHA-256; then there is the MD5."""
     md5: str | None
     """None only where it is neither stated by the store nor was needed to check the bytes."""
+    xxh3: str | None = Field(default=None, exclude_if=lacking)
+    """XXH3-128 of the archive's bytes, by which staging proves them again at little cost; None
+    where the store copied by itself."""
     source_size: int
     source_sha256: str | None
     """Of the provider's bytes; they differ from the archive's where the file was transcoded."""

@@ -23,6 +23,8 @@ class ArchivedFile:
     """Bytes, as the item says."""
     checksum: str | None = None
     """Multihash of the bytes that were copied, as the item says."""
+    quick: str | None = None
+    """Of the same bytes a multihash that costs less, where the item has one."""
     flags: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False)
     """What the item says of the flags of a quality band: `classification:…`, as JSON."""
 

@@ -145,6 +145,7 @@ class _Copier:
             size=moved.kept.size,
             sha256=moved.kept.sha256,
             md5=moved.kept.md5,
+            xxh3=moved.kept.xxh3,
             source_size=moved.given.size,
             source_sha256=moved.given.sha256,
             source_etag=moved.etag,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from chipmill.errors import DamagedError, StoreError
-from chipmill.formats.multihash import Checksum, Digests
+from chipmill.formats.multihash import XXH3, Checksum, Digests
 from chipmill.formats.signature import said
 from chipmill.formats.stated import md5_of_etag, plain_etag, stated_checksums
 from chipmill.io import s3
@@ -92,7 +92,9 @@ def _proven(asset: Asset, place: Place, source: Mapping[str, str], target: _Targ
             f"the copy of {said(place.href)} has {made['content-length']} bytes and the sums "
             f"{stated}; {asset.size or size} bytes and {promised} were promised; drop the scene"
         )
-    facts = Facts(size=size, sha256=stated.get("sha256"), md5=stated.get("md5"))
+    facts = Facts(
+        size=size, sha256=stated.get("sha256"), md5=stated.get("md5"), xxh3=stated.get(XXH3)
+    )
     return Moved(
         given=facts,
         kept=facts,
@@ -111,7 +113,7 @@ def _stated(headers: Mapping[str, str]) -> dict[str, str]:
 
 def _read(target: _Target, promised: Checksum | None) -> dict[str, str]:
     """Read a copy once, for its digests."""
-    names = {"sha256", "md5", *([promised.algorithm] if promised else [])}
+    names = {"sha256", "md5", XXH3, *([promised.algorithm] if promised else [])}
     digests = Digests(*names)
     for _ in digests.of(target.archive.stream(target.key)[1]):
         pass

@@ -237,7 +237,7 @@ def _opened(bands: list[tuple[ArchivedBand, PackBand]], room: _Room) -> Generato
     memory = room.bench.memory
     with ExitStack() as stack:
         one_pass: OnePass | None = None
-        checksum = decode_multihash(file.checksum or "")
+        checksum = decode_multihash(file.quick or file.checksum or "")
         known = Known(size=file.size or tiff.size, checksum=checksum)
         whole = tiff.size <= max(PIECE, wanted.size(tiff.image, places) * WHOLE)
         if whole and is_lossless(tiff.image) and wanted.in_order(tiff.image, places):

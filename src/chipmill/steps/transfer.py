@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from chipmill.errors import DamagedError, MissingError, SceneError, StoreError
-from chipmill.formats.multihash import Checksum, Digests, decode_multihash
+from chipmill.formats.multihash import XXH3, Checksum, Digests, decode_multihash
 from chipmill.formats.signature import said
 from chipmill.formats.stated import stated_checksums
 from chipmill.io import s3
@@ -29,6 +29,7 @@ class Facts:
     size: int
     sha256: str | None
     md5: str | None
+    xxh3: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,7 @@ def fetch(asset: Asset, place: Place, target: str, archive: Store, access: Acces
     """
     with open_source(place.href, access, pays=place.requester_pays) as source:
         promised, how = promise(asset, source.checksums, source.md5, source.size)
-        given = Digests("sha256", *_needed(promised, source.md5))
+        given = Digests("sha256", XXH3, *_needed(promised, source.md5))
         head = next(source.pieces, b"")
         pieces = _checked(place, given, chain((head,), source.pieces), promised, asset.size)
         kept = _kept(place, head, given, pieces, _Target(archive, target, access))
@@ -106,7 +107,12 @@ def _needed(promised: Checksum | None, md5: str | None) -> tuple[str, ...]:
 
 
 def _facts(digests: Digests, md5: str | None) -> Facts:
-    return Facts(size=digests.size, sha256=digests.hex("sha256"), md5=digests.get("md5") or md5)
+    return Facts(
+        size=digests.size,
+        sha256=digests.hex("sha256"),
+        md5=digests.get("md5") or md5,
+        xxh3=digests.hex(XXH3),
+    )
 
 
 def _checked(
@@ -153,7 +159,7 @@ def _transcoded(place: Place, pieces: Iterator[bytes], target: _Target) -> Diges
         if sidecar is not None:
             Path(folder, "given.jp2.aux.xml").write_bytes(sidecar)
         transcode(given, made)
-        kept = Digests("sha256", "md5")
+        kept = Digests("sha256", XXH3, "md5")
         with made.open("rb") as file:
             _write(target, kept.of(iter(lambda: file.read(PART_BYTES), b"")), kept)
         return kept

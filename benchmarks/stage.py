@@ -4,6 +4,7 @@ python -m benchmarks.stage          # a whole scene, 10,980 x 10,980 px
 python -m benchmarks.stage 5490     # a quarter of one
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -94,20 +95,25 @@ def cost(root: Path, archive: Store, name: str, files: list[Path], codec: Codec)
 
 
 def scaling(root: Path, archive: Store, name: str) -> None:
-    """Print how much more two processes stage in a second than one."""
+    """Print how much more two processes stage in a second than one, each on a core of its own."""
     words = [sys.executable, "-m", "benchmarks.stage", "once", archive.url, name]
     rates = list[float]()
     for processes in (1, 2):
         places = [root / f"{processes}-{number}" for number in range(processes)]
         began = time.perf_counter()
-        running = [subprocess.Popen([*words, str(place)]) for place in places]
+        running = [
+            subprocess.Popen([*words, str(place), str(core)]) for core, place in enumerate(places)
+        ]
         ended = [process.wait() for process in running]
         rates.append(processes / (time.perf_counter() - began))
         if any(ended):
             raise SystemExit(f"a process that stages failed: {ended}")
         for place in places:
             shutil.rmtree(place)
-    print(f"two processes stage {rates[1] / rates[0]:.2f} times as much as one", flush=True)
+    print(
+        f"two processes, a core each, stage {rates[1] / rates[0]:.2f} times as much as one",
+        flush=True,
+    )
 
 
 @contextmanager
@@ -162,6 +168,7 @@ def read(packs: list[Path]) -> int:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["once"]:  # the form in which `scaling` starts it
+        os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[int(sys.argv[5])]})
         stage(Path(sys.argv[4]), Store.open(sys.argv[2]), sys.argv[3])
     else:
         say_machine()

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 from obstore import Bytes
 
@@ -123,13 +124,13 @@ class OnePass:
                 f"its item says that it has {self._size}; copy the scene again"
             )
         if self._hash:
-            self._hash.update(piece)
+            self._hash.update(cast("bytes", piece))
         return piece
 
     def _piece(self, start: int, stop: int) -> Piece:
         if self._path is None:
             return self._store.ranges(self._key, [start], [stop], gap=0)[0]
-        piece = memoryview(self._memory.empty(PIECE))[: stop - start]
+        piece = self._memory.empty(PIECE).data[: stop - start]
         with self._store.translated(self._key), self._path.open("rb", buffering=0) as file:
             return piece[: os.preadv(file.fileno(), [piece], start)]
 

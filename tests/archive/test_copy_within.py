@@ -16,7 +16,7 @@ from obstore.store import from_url
 
 from chipmill.errors import SceneError, StoreError
 from chipmill.formats import layout
-from chipmill.io import s3
+from chipmill.io import s3_copy
 from chipmill.io.records import read_records
 from chipmill.io.source import open_source
 from chipmill.io.store import Store
@@ -151,8 +151,8 @@ def test_large_objects_are_copied_in_parts(
     store: Store, line: FaultProxy, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One request of S3 copies 5 GB at most; the limit is lowered here to 5 MB."""
-    monkeypatch.setattr(s3, "LARGEST_COPY", 5 * 2**20)
-    monkeypatch.setattr(s3, "COPY_PART", 5 * 2**20)
+    monkeypatch.setattr(s3_copy, "LARGEST_COPY", 5 * 2**20)
+    monkeypatch.setattr(s3_copy, "COPY_PART", 5 * 2**20)
     scene = scene_in_bucket(folder, store)
     copy_assets(scene, store, bands=("red",), access=access())
     record = read_records(scene, store)["red"]

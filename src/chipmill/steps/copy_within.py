@@ -8,7 +8,7 @@ from chipmill.errors import DamagedError, StoreError
 from chipmill.formats.multihash import XXH3, Checksum, Digests
 from chipmill.formats.signature import said
 from chipmill.formats.stated import md5_of_etag, plain_etag, stated_checksums
-from chipmill.io import s3
+from chipmill.io import s3, s3_copy
 from chipmill.io.raster import is_geotiff
 from chipmill.io.source import as_time
 from chipmill.io.store import Store
@@ -57,7 +57,7 @@ def copy_within(
         return None
     size = int(source["content-length"])
     try:
-        s3.copy(place.href, archive.href(target), access, pays=pays, size=size, etag=etag)
+        s3_copy.copy(place.href, archive.href(target), access, pays=pays, size=size, etag=etag)
     except StoreError:
         return None  # one may read both buckets and still not copy between them
     return _proven(asset, place, source, _Target(archive, target, access))

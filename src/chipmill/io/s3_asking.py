@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
+from botocore.configprovider import ConfiguredEndpointProvider
 from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError
 from botocore.httpsession import URLLib3Session
@@ -74,7 +75,7 @@ class Bucket:
             patience: Seconds without an answer or a byte after which a connection counts as dead.
         """
         session = Session()
-        self._name, self._endpoint = name, settings.endpoint
+        self._name, self._endpoint = name, settings.endpoint or _endpoint(session)
         self._region = str(settings.region or session.get_config_variable("region") or "us-east-1")
         self._credentials = _credentials(settings, session)
         self._http = URLLib3Session(
@@ -176,6 +177,13 @@ def _code(reply: Reply, href: str) -> str:
         text = reply.body.read(2**14).decode(errors="replace")
     _, _, rest = text.partition("<Code>")
     return rest.partition("</Code>")[0] or str(reply.status)
+
+
+def _endpoint(session: Session) -> str | None:
+    """Find another server than AWS where boto3 looks for its address."""
+    profile = session.get_scoped_config()
+    found = ConfiguredEndpointProvider(session.full_config, profile, "s3").provide()
+    return None if found is None else str(found)
 
 
 def _credentials(settings: BucketSettings, session: Session) -> Credentials | None:

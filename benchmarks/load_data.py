@@ -17,8 +17,9 @@ from pyarrow import ipc
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 
+from benchmarks.load_plan import PLAN, write_plan
 from chipmill.formats import layout
-from chipmill.formats.manifest import Manifest, ManifestGroup, ManifestPack
+from chipmill.formats.manifest import ManifestPack
 from chipmill.formats.pack import (
     PackBand,
     PackHeader,
@@ -29,9 +30,7 @@ from chipmill.formats.pack import (
     split_bytes,
     write_options,
 )
-from chipmill.formats.plan import Plan, PlannedMegabatch
 from chipmill.model.manner import Codec
-from chipmill.model.order import ORDER_VERSION, minibatch_order
 
 EDGE = 10_980
 CHIP = 256
@@ -49,7 +48,7 @@ BANDS = {
     "swir22": 2,
 }
 """The bands, each with its pixel size as a multiple of 10 m."""
-PLAN = "b" * 16
+MEGABATCHES = 4
 _CODECS: tuple[Codec, ...] = ("zstd", "lz4", "none")
 
 
@@ -92,19 +91,25 @@ def make_scene_files(folder: Path) -> dict[str, Path]:
 
 
 def make_packs(root: Path, files: dict[str, Path], *, packs: int, chips: int) -> None:
-    """Write the chips of the scene as packs of one megabatch, in each codec."""
+    """Write the chips of the scene as packs, in each codec; each megabatch has the same packs."""
     if (root / "none").is_dir():
         return
-    header = _header()
-    source = _chips(files, header, count=chips * 8)
+    header = make_header()
+    source = _chips(files, header, count=min(chips * 8, 1024))
     for codec in _CODECS:
-        folder = root / codec / "fast" / layout.megabatch_folder(PLAN, 0)
-        folder.mkdir(parents=True)
+        first, *others = (
+            root / codec / "fast" / layout.megabatch_folder(PLAN, n) for n in range(MEGABATCHES)
+        )
+        first.mkdir(parents=True)
         entries = [
-            _write_pack(folder, header, number, source, chips=chips, codec=codec)
+            _write_pack(first, header, number, source, chips=chips, codec=codec)
             for number in range(packs)
         ]
-        _write_plan(root / codec, folder, header, entries)
+        for folder in others:
+            folder.mkdir()
+            for entry in entries:
+                (folder / entry.file).hardlink_to(first / entry.file)
+        write_plan(root / codec, header, entries, minibatch=MINIBATCH, megabatches=MEGABATCHES)
 
 
 def _write(path: Path, edge: int, px: int, *, seed: int) -> None:
@@ -139,7 +144,7 @@ def _write(path: Path, edge: int, px: int, *, seed: int) -> None:
             file.write((base + noise).astype(np.uint16), 1, window=Window(0, top, edge, rows))  # pyright: ignore[reportCallIssue]
 
 
-def _header() -> PackHeader:
+def make_header() -> PackHeader:
     """Describe the packs."""
     bands = [
         PackBand(
@@ -225,45 +230,3 @@ def _parts(chips: int, rows: int) -> Iterator[range]:
     """Divide the chips of a pack into record batches."""
     for start in range(0, chips, rows):
         yield range(start, min(chips, start + rows))
-
-
-def _write_plan(root: Path, folder: Path, header: PackHeader, entries: list[ManifestPack]) -> None:
-    """Write the manifest and the summary of the plan."""
-    shared: dict[str, object] = {
-        "plan": PLAN,
-        "snapshot": "generated",
-        "seed": 0,
-        "epoch": 0,
-        "minibatch": MINIBATCH,
-        "leftover": "drop",
-        "order_version": ORDER_VERSION,
-        "chip_size": CHIP,
-    }
-    group = ManifestGroup(collection=header.collection, bands=header.bands)
-    manifest = Manifest.model_validate(
-        {**shared, "megabatch": 0, "groups": (group,), "packs": tuple(entries)}
-    )
-    (folder / layout.MANIFEST).write_bytes(manifest.encode())
-    counts = np.array([entry.chips for entry in entries])
-    order = minibatch_order(
-        counts, np.zeros(len(counts), int), size=MINIBATCH, seed=0, epoch=0, megabatch=0
-    )
-    planned = PlannedMegabatch(
-        scenes=len(entries),
-        chips=int(counts.sum()),
-        minibatches=len(order),
-        left_over=int(order.left_over.sum()),
-        size=sum(entry.size for entry in entries),
-    )
-    plan = Plan.model_validate(
-        {
-            **shared,
-            "megabatch_scenes": len(entries),
-            "usable": len(order) * MINIBATCH,
-            "left_out": {},
-            "megabatches": (planned,),
-        }
-    )
-    path = root / "archive" / layout.plan_key(PLAN)
-    path.parent.mkdir(parents=True)
-    path.write_bytes(plan.encode())

@@ -9,6 +9,7 @@ bytes of its samples are parted: LZ4 finds nothing in 16-bit imagery as it is.
 """
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Literal, Self, cast
 
 import numpy as np
@@ -174,9 +175,18 @@ def lay_out(bands: list[PackBand]) -> tuple[PackBand, ...]:
 
 def pack_schema(header: PackHeader) -> pa.Schema:
     """Describe the file: a row a chip, the header as metadata; no pixels where there are files."""
-    pixels = (
-        [] if header.files else [pa.field("pixels", pa.binary(header.chip_bytes), nullable=False)]
-    )
+    return pack_columns(header).with_metadata({HEADER: header.model_dump_json().encode()})
+
+
+def pack_columns(header: PackHeader) -> pa.Schema:
+    """Describe the columns alone."""
+    return _columns(None if header.files else header.chip_bytes)
+
+
+@lru_cache(maxsize=16)
+def _columns(width: int | None) -> pa.Schema:
+    """Describe the columns; `width` is the bytes of a chip's pixels."""
+    pixels = [] if width is None else [pa.field("pixels", pa.binary(width), nullable=False)]
     return pa.schema(
         [
             pa.field("chip_id", pa.string(), nullable=False),
@@ -187,8 +197,7 @@ def pack_schema(header: PackHeader) -> pa.Schema:
             pa.field("cloud_fraction", pa.float32(), nullable=False),
             pa.field("nodata_fraction", pa.float32(), nullable=False),
             *pixels,
-        ],
-        metadata={HEADER: header.model_dump_json().encode()},
+        ]
     )
 
 

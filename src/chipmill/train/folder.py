@@ -72,6 +72,7 @@ class MegabatchFolder:
     """Opens a pack that is no file in `path`."""
     _open: "OrderedDict[int, Pack]" = field(init=False, default_factory=OrderedDict[int, Pack])
     _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
+    _gates: dict[int, threading.Lock] = field(init=False, default_factory=dict[int, threading.Lock])
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -111,15 +112,18 @@ class MegabatchFolder:
         Raises:
             PackError: The file is damaged, or another than the manifest says.
         """
-        found = self.open_pack(index)
-        if found is not None:
-            return found
-        opened = self._checked(self.manifest.packs[index])
         with self._lock:
-            self._open[index] = opened
-            while len(self._open) > self.keep_open:
-                self._open.popitem(last=False)
-        return opened
+            gate = self._gates.setdefault(index, threading.Lock())
+        with gate:  # two threads that want it open it once
+            found = self.open_pack(index)
+            if found is not None:
+                return found
+            opened = self._checked(self.manifest.packs[index])
+            with self._lock:
+                self._open[index] = opened
+                while len(self._open) > self.keep_open:
+                    self._open.popitem(last=False)
+            return opened
 
     def open_pack(self, index: int) -> Pack | None:
         """Give a pack if it is open."""

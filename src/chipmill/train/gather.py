@@ -3,7 +3,7 @@
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,21 +132,33 @@ class Gatherer:
 
     def _fill(self, folder: MegabatchFolder, job: Job, pixels: NDArray[Any], way: "_Way") -> None:
         """Copy what is in memory here, and have the rest read by many at the same time."""
-        opened = {index: folder.open_pack(index) for index in set(job.scene.tolist())}
-        desk = self._desk(way)
-        slow: list[Future[None]] = []
-        for index, chip, out in zip(job.scene.tolist(), job.chip.tolist(), pixels, strict=True):
-            pack = opened[index]
-            if pack is None or not _place(pack, chip, out, way, desk, wait=False):
-                slow.append(self._readers.submit(self._fetch, folder, index, chip, out, way))
-        for one in slow:
-            one.result()
+        scenes, chips, desk = job.scene.tolist(), job.chip.tolist(), self._desk(way)
+        for first in range(0, len(scenes), folder.keep_open):  # so many files may be open
+            some = slice(first, first + folder.keep_open)
+            opened = self._opened(folder, set(scenes[some]))
+            slow: list[Future[None]] = []
+            for index, chip, out in zip(scenes[some], chips[some], pixels[some], strict=True):
+                pack = opened[index]
+                if not _place(pack, chip, out, way, desk, wait=False):
+                    slow.append(self._readers.submit(self._fetch, pack, chip, out, way))
+            for one in slow:
+                one.result()
 
-    def _fetch(
-        self, folder: MegabatchFolder, index: int, chip: int, out: NDArray[Any], way: "_Way"
-    ) -> None:
+    def _opened(self, folder: MegabatchFolder, indices: set[int]) -> dict[int, Pack]:
+        """Give packs, and have those that are not open opened by many at the same time."""
+        found = {index: folder.open_pack(index) for index in indices}
+        missing = [index for index, pack in found.items() if pack is None]
+        # A few at a time: where they are in memory, handing over is what takes longest.
+        for some in self._readers.map(
+            lambda some: [(index, folder.pack(index)) for index in some],
+            [missing[first::IN_FLIGHT] for first in range(min(IN_FLIGHT, len(missing)))],
+        ):
+            found.update(some)
+        return cast("dict[int, Pack]", found)
+
+    def _fetch(self, pack: Pack, chip: int, out: NDArray[Any], way: "_Way") -> None:
         """Copy one chip, however long the disk takes."""
-        _place(folder.pack(index), chip, out, way, self._desk(way), wait=True)
+        _place(pack, chip, out, way, self._desk(way), wait=True)
 
     def _desk(self, way: "_Way") -> Desk:
         """Give this thread's own place for chips on their way."""

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from pyarrow import ipc
 
 from chipmill.errors import PackError
-from chipmill.formats.pack import PackBand, PackHeader, pack_schema, read_header
-from chipmill.train.pixels import CompressedPixels, Pixels, PlainPixels, pixels_of
+from chipmill.formats.pack import PackBand, PackHeader, decode_pixels, pack_columns, read_header
+from chipmill.train.pixels import CompressedPixels, Pixels, PlainPixels
 
 FACTS = ("wavelength", "fwhm", "gsd", "mean", "std", "scale", "offset")
 """What a pack's header says of each band, in the order of `Pack.facts`."""
@@ -29,6 +29,8 @@ _DTYPES = {
     **dict.fromkeys(("lat", "lon"), "<f8"),
     "cloud_fraction": "<f4",
 }
+_SMALL = [0, 1, 2, 3, 4, 5]
+"""The columns of these, and the names of the chips."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,18 +74,22 @@ class Pack:
         whole = _mapped(path, size)
         reader = ipc.open_file(whole)
         header = read_header(reader.schema, where=str(path))
-        if not reader.schema.equals(pack_schema(header)):
+        if not reader.schema.equals(pack_columns(header)):
             raise PackError(
                 f"{path} has columns that do not fit its header; stage its megabatch again"
             )
-        rows = _Rows.read(whole, reader, header)
+        if header.codec != "none":  # without touching a pixel
+            wanted = ipc.IpcReadOptions(included_fields=_SMALL)
+            reader = ipc.open_file(whole, options=wanted)
+        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+        rows = _Rows.of(batches)
         return cls.made(
             path,
             header,
             chip_ids=rows.chip_ids,
             latlon=rows.latlon,
             cloud_fraction=rows.cloud_fraction,
-            source=_source(path, reader, header, whole=whole, rows=rows),
+            source=_source(path, header, batches, whole=whole, rows=rows),
         )
 
     @classmethod
@@ -157,12 +163,8 @@ class _Rows:
     """First chip of each record batch."""
 
     @classmethod
-    def read(cls, whole: pa.Buffer, reader: ipc.RecordBatchFileReader, header: PackHeader) -> Self:
-        """Read them without touching a pixel, compressed or not."""
-        if header.codec != "none":
-            wanted = ipc.IpcReadOptions(included_fields=[0, 3, 4, 5])
-            reader = ipc.open_file(whole, options=wanted)
-        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+    def of(cls, batches: list[pa.RecordBatch]) -> Self:
+        """Copy them."""
         lengths = [0, *(batch.num_rows for batch in batches)]
         names = [cast("list[str]", batch.column("chip_id").to_pylist()) for batch in batches]
         lat, lon, cloud = (_joined(batches, name) for name in ("lat", "lon", "cloud_fraction"))
@@ -202,8 +204,8 @@ def _mapped(path: Path, size: int) -> pa.Buffer:
 
 def _source(
     path: Path,
-    reader: ipc.RecordBatchFileReader,
     header: PackHeader,
+    batches: list[pa.RecordBatch],
     *,
     whole: pa.Buffer,
     rows: _Rows,
@@ -212,14 +214,13 @@ def _source(
     if header.files:
         from chipmill.train.scenes import SceneFiles  # noqa: PLC0415  # its packages are an extra
 
-        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
         places = np.column_stack([_joined(batches, name) for name in ("row", "col")])
         return SceneFiles(path.parent, header, places)
-    if header.encoding != "plain":
+    if header.codec != "none" or header.encoding != "plain":
         return CompressedPixels(path, header, rows.firsts)
     starts: list[NDArray[np.int64]] = []
-    for number in range(reader.num_record_batches):
-        pixels = pixels_of(reader, number)
+    for batch in batches:
+        pixels = decode_pixels(cast("pa.FixedSizeBinaryArray", batch.column("pixels")))
         start = pixels.ctypes.data - whole.address
         if not 0 <= start <= whole.size - pixels.nbytes:
             return CompressedPixels(path, header, rows.firsts)

@@ -132,7 +132,9 @@ class Gatherer:
 
     def _fill(self, folder: MegabatchFolder, job: Job, pixels: NDArray[Any], way: "_Way") -> None:
         """Copy what is in memory here, and have the rest read by many at the same time."""
-        scenes, chips, desk = job.scene.tolist(), job.chip.tolist(), self._desk(way)
+        scenes: list[int] = job.scene.tolist()
+        chips: list[int] = job.chip.tolist()
+        desk = self._desk(way)
         for first in range(0, len(scenes), folder.keep_open):  # so many files may be open
             some = slice(first, first + folder.keep_open)
             opened = self._opened(folder, set(scenes[some]))
@@ -149,11 +151,13 @@ class Gatherer:
         found = {index: folder.open_pack(index) for index in indices}
         missing = [index for index, pack in found.items() if pack is None]
         # A few at a time: where they are in memory, handing over is what takes longest.
-        for some in self._readers.map(
-            lambda some: [(index, folder.pack(index)) for index in some],
-            [missing[first::IN_FLIGHT] for first in range(min(IN_FLIGHT, len(missing)))],
-        ):
-            found.update(some)
+        parts = [missing[first::IN_FLIGHT] for first in range(min(IN_FLIGHT, len(missing)))]
+
+        def open_some(some: list[int]) -> None:
+            found.update((index, folder.pack(index)) for index in some)
+
+        for _ in self._readers.map(open_some, parts):
+            pass
         return cast("dict[int, Pack]", found)
 
     def _fetch(self, pack: Pack, chip: int, out: NDArray[Any], way: "_Way") -> None:
@@ -196,8 +200,9 @@ class _Known(NamedTuple):
 def _known(folder: MegabatchFolder, job: Job, chosen: tuple[int, ...]) -> _Known:
     """Collect what the packs say of the chips of a share."""
     scenes, which = np.unique(job.scene, return_inverse=True)
-    packs = [folder.pack(index) for index in scenes.tolist()]
-    chips = list(zip([packs[n] for n in which.tolist()], job.chip.tolist(), strict=True))
+    packs: list[Pack] = [folder.pack(index) for index in scenes.tolist()]
+    rows: list[int] = job.chip.tolist()
+    chips = list(zip([packs[n] for n in which.tolist()], rows, strict=True))
     facts = np.stack([pack.facts for pack in packs])[which][..., chosen]
     return _Known(
         chip_ids=tuple(pack.chip_ids[chip] for pack, chip in chips),

@@ -78,6 +78,7 @@ def remove_megabatch(megabatch: str, *, abandon: bool = False) -> remove.Removed
             ledger=ledger,
             worker=_worker(),
             abandon=abandon,
+            fsx=settings.fsx_file_system,
         )
 
 
@@ -98,4 +99,5 @@ def mend_storage() -> list[reconcile.Mended]:
             fast=settings.fast,
             ledger=ledger,
             worker=_worker(),
+            fsx=settings.fsx_file_system,
         )

@@ -32,6 +32,7 @@ from chipmill.train import Batch, ChipDataset
 Draw = Callable[..., Path]
 Ingest = Callable[[IngestRequest, Store], list[SceneRef]]
 CHIP = 16
+PLAN = "0" * 16
 _LFS = """#!{python}
 import json, os, sys
 from pathlib import Path
@@ -107,6 +108,7 @@ class _Fsx(BaseHTTPRequestHandler):
     """Answers as Amazon's API does, with the names and the form of its service description."""
 
     imported: ClassVar[list[str]] = []
+    asked: ClassVar[list[dict[str, object]]] = []
     end = "SUCCEEDED"
 
     def do_POST(self) -> None:
@@ -116,6 +118,7 @@ class _Fsx(BaseHTTPRequestHandler):
         task = {"TaskId": "task-0123456789abcdef0", "Type": "IMPORT_METADATA_FROM_REPOSITORY"}
         if what == "CreateDataRepositoryTask":
             self.imported.extend(asked["Paths"])
+            self.asked.append({name: asked.get(name) for name in ("Type", "ReleaseConfiguration")})
             answer = {"DataRepositoryTask": {**task, "Lifecycle": "PENDING"}}
         else:
             failure = {"FailureDetails": {"Message": "no such prefix"}}
@@ -133,7 +136,7 @@ class _Fsx(BaseHTTPRequestHandler):
 @pytest.fixture
 def fsx(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Fsx]]:
     """Serve the API of data repository tasks, where boto3 finds it."""
-    kind = type("Fsx", (_Fsx,), {"imported": list[str]()})
+    kind = type("Fsx", (_Fsx,), {"imported": list[str](), "asked": list[dict[str, object]]()})
     with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
         thread = Thread(target=server.serve_forever)
         thread.start()
@@ -161,6 +164,32 @@ def test_names_that_are_not_there_are_imported(fsx: type[_Fsx]) -> None:
     fsx.end = "EXECUTING"
     with pytest.raises(TransientError, match="did not end within 0 s"):
         tasks.import_names(["s3://team/slow"], seconds=0)
+
+
+def test_tasks_free_what_the_command_may_not(
+    fsx: type[_Fsx], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without `lfs` a task frees the files that links stand for, a hundred at a time."""
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    links, bucket = tmp_path / "fast" / PLAN / "00000", tmp_path / "archive"
+    for number in range(150):
+        name = f"{number:032x}.tif"
+        for folder in (links, bucket):
+            folder.mkdir(parents=True, exist_ok=True)
+        (bucket / name).write_bytes(b"pixels")
+        Folder(links).link(name, bucket / name)
+    with pytest.raises(StoreError, match="install Lustre's client"):
+        Folder(links).remove()
+    assert len([*links.iterdir()]) == 150
+    monkeypatch.setattr("chipmill.io.fsx_tasks.POLL", 0.01)
+    Folder(links, fsx="fs-0123456789abcdef0").remove()
+    assert not links.exists()
+    at_once = {"DurationSinceLastAccess": {"Unit": "DAYS", "Value": 0}}
+    release = {"Type": "RELEASE_DATA_FROM_FILESYSTEM", "ReleaseConfiguration": at_once}
+    assert fsx.asked == [release] * 2
+    mount = next(parent for parent in bucket.parents if parent.is_mount())
+    assert {mount / path for path in fsx.imported} == {*bucket.iterdir()}
+    assert not any(path.startswith("/") for path in fsx.imported)
 
 
 def test_what_fails_is_said_with_its_file(lfs: Path, tmp_path: Path) -> None:

@@ -301,6 +301,18 @@ def test_a_run_cannot_use_up_the_ids_of_another(ledger: Ledger) -> None:
     assert report(ledger, run="honest", message_id="m") == Answer(200, "complete")
 
 
+def test_a_worker_may_know_the_need_better_than_the_plan(ledger: Ledger) -> None:
+    """What it claims is reserved, whoever registers the plan again with its own numbers."""
+    with pytest.raises(BudgetError, match="it can never fit"):
+        ledger.claim_staging(FIRST, budget=BUDGET, worker="w", need=BUDGET + 1)
+    assert (ledger.megabatch(FIRST).state, ledger.reserved()) == (State.PLANNED, 0)
+    needs = [row.bytes for row in ledger.megabatches(PLAN)]
+    fence = ledger.claim_staging(FIRST, budget=BUDGET, worker="w", need=needs[0] + 20)
+    ledger.register_plan(PLAN, ledger.plan_request(PLAN), needs=needs)
+    assert ledger.reserved() == ledger.megabatch(FIRST).bytes == needs[0] + 20
+    assert ledger.ready(FIRST, fence, size=needs[0] + 20) is State.READY
+
+
 def test_what_does_not_fit_is_answered_without_an_effect(ledger: Ledger) -> None:
     """Each wrong report gets its own status, and is taken when it has become right."""
     stage(ledger)
@@ -312,7 +324,10 @@ def test_what_does_not_fit_is_answered_without_an_effect(ledger: Ledger) -> None
     assert report(ledger, attempt=3).status == 409
     assert report(ledger, attempt=2, world=2).status == 422
     assert report(ledger, attempt=2, megabatch=SECOND).status == 409  # before ready
-    stage(ledger, SECOND)
+    fence = ledger.claim_staging(SECOND, budget=BUDGET, worker="w")
+    early = report(ledger, attempt=2, megabatch=SECOND)  # its manifest may be there already
+    assert (early.status, ledger.megabatch(SECOND).state) == (425, State.STAGING)
+    ledger.ready(SECOND, fence, size=100)
     assert report(ledger, attempt=2, megabatch=SECOND) == Answer(200, "complete")
     assert states(ledger) == [State.IN_USE, State.COMPLETE, State.PLANNED]
     with pytest.raises(BusyError, match="zombie"):

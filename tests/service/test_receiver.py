@@ -424,7 +424,7 @@ def test_the_document_says_what_the_receiver_does(world: World) -> None:
         names = {parameter["name"] for parameter in post["parameters"]}
         assert names == set(headers(MASTER, run="r", message_id="m", timestamp=0, body=b""))
         assert set(post["responses"]) == {
-            str(status) for status in (200, 400, 401, 404, 408, 409, 413, 422, 503)
+            str(status) for status in (200, 400, 401, 404, 408, 409, 413, 422, 425, 503)
         }
 
 

@@ -57,8 +57,8 @@ BUGS = {
     "ready before the manifest": Bug(
         "stage",
         "steps/stage.py",
-        "        folder.write(layout.MANIFEST",
-        "        ledger.ready(name, fence, size=1)\n        folder.write(layout.MANIFEST",
+        "        size = sum(map(_size, packs))",
+        "        ledger.ready(name, fence, size=1)\n        size = sum(map(_size, packs))",
     ),
     "bytes before the claim": Bug(
         "stage",

@@ -77,7 +77,14 @@ def give_up(megabatch: Name, *, why: Why) -> None:
     """End a staging whose worker is gone: delete its files and release its bytes."""
     settings = Settings.load()
     with Ledger.open(settings.ledger) as ledger:
-        freed = repair.give_up(megabatch, fast=settings.fast, ledger=ledger, who=_who(), why=why)
+        freed = repair.give_up(
+            megabatch,
+            fast=settings.fast,
+            ledger=ledger,
+            who=_who(),
+            why=why,
+            fsx=settings.fsx_file_system,
+        )
     typer.echo(f"{megabatch} is planned; {freed:,} bytes are freed")
 
 
@@ -101,6 +108,7 @@ def abandon(
             ledger=ledger,
             who=_who(),
             why=why,
+            fsx=settings.fsx_file_system,
         )
         typer.echo(
             f"{megabatch} is {ledger.megabatch(megabatch).state}; {done.freed:,} bytes freed"

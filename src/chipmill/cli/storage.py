@@ -61,6 +61,7 @@ def cleanup(
             fast=settings.fast,
             ledger=ledger,
             worker=_worker(),
+            fsx=settings.fsx_file_system,
         )
     typer.echo(f"{megabatch} is removed: {done.freed:,} bytes are freed")
 
@@ -76,6 +77,7 @@ def reconcile() -> None:
             fast=settings.fast,
             ledger=ledger,
             worker=_worker(),
+            fsx=settings.fsx_file_system,
         )
     for each in found:
         typer.echo(f"{each.what:<9}  {each.subject}  {each.note}")

@@ -15,6 +15,8 @@ from chipmill.io.lustre import Lustre
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _TEMPORARY = ".tmp-"
+RELEASE_SECONDS = 3600.0
+"""So long a task that frees files of a linked bucket may take."""
 _PIECE = 1 << 18
 """Bytes that are hashed and copied while they are in the processor's cache."""
 
@@ -70,11 +72,22 @@ class Folder:
     path: Path
     cached: bool = True
     """Whether what is written stays in the page cache as well."""
+    fsx: str | None = None
+    """Id of the FSx for Lustre file system that it lies on: its tasks free what links stand for
+    where Lustre's command may not."""
 
     @classmethod
-    def of(cls, root: Path, *, plan: str, number: int, cached: bool = True) -> "Folder":
+    def of(
+        cls,
+        root: Path,
+        *,
+        plan: str,
+        number: int,
+        cached: bool = True,
+        fsx: str | None = None,
+    ) -> "Folder":
         """Name the folder of a megabatch below the root of fast storage."""
-        return cls(root / layout.megabatch_folder(plan, number), cached)
+        return cls(root / layout.megabatch_folder(plan, number), cached, fsx)
 
     def prepare(self, fence: int) -> None:
         """Make the folder, and remove what workers under earlier leases left half written."""
@@ -150,7 +163,14 @@ class Folder:
         root = self.path.parent.parent
         mine = [link.readlink() for link in links if len([*root.glob(f"*/*/{link.name}")]) == 1]
         if there := [target for target in mine if target.exists()]:
-            Lustre().release(there)
+            try:
+                Lustre().release(there)
+            except (StoreError, TransientError):
+                if self.fsx is None:
+                    raise
+                from chipmill.io.fsx_tasks import FsxTasks  # noqa: PLC0415  # loads boto3
+
+                FsxTasks(self.fsx).release(there, seconds=RELEASE_SECONDS)
 
     def sync(self) -> None:
         """Make the names in the folder durable, and the names that lead to it."""

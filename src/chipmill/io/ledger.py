@@ -1,76 +1,32 @@
 """The ledger: the record of every megabatch's state, and the only truth about it."""
 
-import time
-from collections.abc import Callable, Sequence
-from typing import Final, Self, TypeVar
-
-from sqlalchemy import Connection, Engine
+from collections.abc import Sequence
+from typing import Final
 
 from chipmill.formats.webhook import MegabatchCompleted
 from chipmill.io import ledger_actions as actions
 from chipmill.io import ledger_leases as leases
 from chipmill.io import ledger_locks as locks
 from chipmill.io import ledger_outbox as outbox
-from chipmill.io import ledger_overview as overview
 from chipmill.io import ledger_plans as plans
 from chipmill.io import ledger_progress as progress
 from chipmill.io import ledger_repairs as repairs
 from chipmill.io import ledger_runs as runs
-from chipmill.io.ledger_engine import open_engine, transact
-from chipmill.io.ledger_rows import (
-    HistoryRow,
-    MegabatchRow,
-    OutboxRow,
-    PlanRow,
-    RunRow,
-    reserved_bytes,
-)
+from chipmill.io.ledger_reading import LedgerReader
 from chipmill.io.ledger_runs import Answer
 from chipmill.model.megabatch import State
 
 LEASE: Final = 120.0
 """Seconds that a lease lasts; its worker renews it at a quarter of that."""
 
-_T = TypeVar("_T")
 
-
-class Ledger:
+class Ledger(LedgerReader):
     """One database; each method is one transaction, safe under threads, processes and hosts.
 
     All methods raise `TransientError` when the database is locked, full or down, and `LedgerError`
     when it refuses for another reason; what they raise besides is said at each. A state changes
     only by a method that says so, and each change leaves one row of history.
     """
-
-    def __init__(self, engine: Engine, *, patience: float, clock: Callable[[], float]) -> None:
-        self._engine = engine
-        self._patience = patience
-        self._clock = clock
-
-    @classmethod
-    def open(
-        cls, url: str, *, clock: Callable[[], float] = time.time, patience: float = 30.0
-    ) -> Self:
-        """Open a ledger; its tables are made, or brought to this version, under a lock.
-
-        Args:
-            url: SQLAlchemy URL: SQLite on a local disk of the one host that uses it, or PostgreSQL.
-            clock: Gives seconds since 1970, on all hosts to within a fraction of a lease.
-            patience: Seconds to wait for locks.
-        """
-        return cls(open_engine(url, patience=patience), patience=patience, clock=clock)
-
-    def close(self) -> None:
-        """Close all connections."""
-        self._engine.dispose()
-
-    def __enter__(self) -> Self:
-        """Give the ledger itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close all connections."""
-        self.close()
 
     def register_plan(self, plan: str, request: str, *, needs: Sequence[int]) -> None:
         """Record a plan and its megabatches as planned; the same plan again changes nothing.
@@ -87,40 +43,14 @@ class Ledger:
         """
         self._do(lambda c: plans.register(c, plan, request, needs=needs, at=self._clock()))
 
-    def plan_request(self, plan: str) -> str:
-        """Read what was planned, as it was registered; `RequestError` when unknown."""
-        return self._do(lambda c: plans.request(c, plan))
-
-    def megabatch(self, megabatch: str) -> MegabatchRow:
-        """Read one megabatch; `RequestError` when unknown."""
-        return self._do(lambda c: plans.megabatch(c, megabatch))
-
-    def megabatches(self, plan: str | None = None) -> list[MegabatchRow]:
-        """Read the megabatches of one plan or of all, by id."""
-        return self._do(lambda c: plans.megabatches(c, plan))
-
-    def plans_to_serve(self, named: str = "") -> list[PlanRow]:
-        """Read the plans that a run reads, and one that is named, by id."""
-        return self._do(lambda c: plans.to_serve(c, named))
-
-    def history(self, megabatch: str) -> list[HistoryRow]:
-        """Read each change of a megabatch, oldest first; empty when it has not changed."""
-        return self._do(lambda c: plans.history(c, megabatch))
-
-    def runs(self, plan: str | None = None) -> list[RunRow]:
-        """Read the runs on one plan or on all, by name."""
-        return self._do(lambda c: runs.runs(c, plan))
-
-    def now(self) -> float:
-        """Read the ledger's clock, seconds since 1970: leases end by it."""
-        return self._clock()
-
-    def reserved(self) -> int:
-        """Add up the bytes that all megabatches hold of the budget."""
-        return self._do(reserved_bytes)
-
     def claim_staging(
-        self, megabatch: str, *, budget: int, worker: str, lease: float = LEASE
+        self,
+        megabatch: str,
+        *,
+        budget: int,
+        worker: str,
+        lease: float = LEASE,
+        need: int | None = None,
     ) -> int:
         """Reserve a megabatch's bytes and take the lease to stage it.
 
@@ -131,6 +61,7 @@ class Ledger:
             budget: Bytes that all megabatches together may reserve.
             worker: Who asks, for people.
             lease: Seconds that the lease lasts.
+            need: Bytes that it needs, where that is not what its plan says.
 
         Returns:
             The fence: the number that each later call under this lease must give.
@@ -142,7 +73,13 @@ class Ledger:
         """
         return self._do(
             lambda c: leases.claim_staging(
-                c, megabatch, budget=budget, worker=worker, lease=lease, at=self._clock()
+                c,
+                megabatch,
+                budget=budget,
+                worker=worker,
+                lease=lease,
+                need=need,
+                at=self._clock(),
             )
         )
 
@@ -322,15 +259,11 @@ class Ledger:
             message: What is reported.
 
         Returns:
-            200 `recorded` or `complete`; 404, 409 or 422 with the reason.
+            200 `recorded` or `complete`; 404, 409 or 422 with the reason; 425 while it is staged.
         """
         return self._do(
             lambda c: runs.complete(c, message_id, body, message=message, at=self._clock())
         )
-
-    def pending(self, *, limit: int = 16) -> list[OutboxRow]:
-        """Read flow runs that are not started and due for a try, oldest first."""
-        return self._do(lambda c: outbox.pending(c, limit=limit, at=self._clock()))
 
     def sent(self, number: int, flow_run: str) -> None:
         """Record that Prefect has accepted row `number` as this flow run."""
@@ -355,10 +288,3 @@ class Ledger:
             BusyError: It is ready or in use: no flow has anything to do.
         """
         return self._do(lambda c: actions.ask_again(c, megabatch, actor=actor, at=self._clock()))
-
-    def overview(self, *, most: int = 100) -> overview.Overview:
-        """Read what a person asks for at a glance; lists have at most `most` rows each."""
-        return self._do(lambda c: overview.overview(c, most=most, at=self._clock()))
-
-    def _do(self, work: Callable[[Connection], _T]) -> _T:
-        return transact(self._engine, work, patience=self._patience)

@@ -1,6 +1,7 @@
 """Leases on megabatches, one transaction each: staging, giving up, removing."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Final
 
 from sqlalchemy import Connection, select, update
@@ -21,7 +22,14 @@ _LEASED: Final = (
 
 
 def claim_staging(
-    connection: Connection, megabatch: str, *, budget: int, worker: str, lease: float, at: float
+    connection: Connection,
+    megabatch: str,
+    *,
+    budget: int,
+    worker: str,
+    lease: float,
+    need: int | None,
+    at: float,
 ) -> int:
     """Take a planned megabatch, or one whose worker is gone, to stage it; see `Ledger`."""
     row = lock_megabatch(connection, megabatch)
@@ -33,6 +41,7 @@ def claim_staging(
             f"megabatch {row.id} is {row.state}, not planned: there is nothing to stage"
         )
     _check_free(row, at=at)
+    row = replace(row, bytes=row.bytes if need is None else need)
     _check_budget(connection, row, budget=budget)
     serve(connection, row.plan, at=at)
     return move(
@@ -41,6 +50,7 @@ def claim_staging(
         State.STAGING,
         actor=worker,
         at=at,
+        bytes=row.bytes,
         reserved=row.bytes,
         fence=row.fence + 1,
         lease_until=until,

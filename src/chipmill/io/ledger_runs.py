@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import Connection, Select, func, insert, select, update
 
@@ -21,7 +22,9 @@ from chipmill.io.ledger_rows import (
 )
 from chipmill.model.megabatch import State
 
-_NOT_YET = frozenset({State.PLANNED, State.STAGING, State.READY})
+_NOT_YET: Final = {State.PLANNED: 409, State.STAGING: 425, State.READY: 409}
+"""What a report is answered. Of one that is staged the manifest may be there before the ledger says
+so, to a quick trainer: it reports again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +164,8 @@ def _refusal(
         return Answer(409, f"attempt {data.attempt} of run {data.run} has not begun on this plan")
     if data.world != reader.world:
         return Answer(422, f"world is {data.world}, the run began with {reader.world}")
-    if row.state in _NOT_YET:
-        return Answer(409, f"megabatch {row.id} is {row.state}, not in use")
+    if status := _NOT_YET.get(row.state):
+        return Answer(status, f"megabatch {row.id} is {row.state}, not in use")
     if row.state is State.IN_USE and reader.released is not None:
         return Answer(409, f"run {data.run} was released; begin it again")
     return None

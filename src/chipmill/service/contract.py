@@ -21,6 +21,7 @@ _ANSWERS: Final[Mapping[int | str, str]] = MappingProxyType(
         "id that came before with another body.",
         413: "The body is larger than 20 KiB.",
         422: "The body is not this message, or rank and world do not fit the run.",
+        425: "The megabatch is still being staged. Send it again.",
         503: "Busy, or the ledger does not answer. Send it again after Retry-After seconds.",
     }
 )

@@ -45,6 +45,7 @@ class _Site:
     fast: Path
     ledger: Ledger
     worker: str
+    fsx: str | None
 
     def tried(self, what: str, subject: str, work: Callable[[], str]) -> Mended:
         """Do one thing; what refuses it is said, and the others go on."""
@@ -55,10 +56,12 @@ class _Site:
 
     def folder(self, plan: str, number: int) -> Folder:
         """Name the folder of a megabatch."""
-        return Folder.of(self.fast, plan=plan, number=number)
+        return Folder.of(self.fast, plan=plan, number=number, fsx=self.fsx)
 
 
-def reconcile(*, archive: Store, fast: Path, ledger: Ledger, worker: str) -> list[Mended]:
+def reconcile(
+    *, archive: Store, fast: Path, ledger: Ledger, worker: str, fsx: str | None = None
+) -> list[Mended]:
     """Mend what is left over; run again, it finds nothing more to do.
 
     Megabatches that are complete are removed, and so are those that are ready for a plan whose runs
@@ -66,7 +69,7 @@ def reconcile(*, archive: Store, fast: Path, ledger: Ledger, worker: str) -> lis
     one does, `stage_ahead` goes on with it. Files of megabatches that have none are swept, and so
     are half-written files beside whole ones. All else is only said.
     """
-    site = _Site(archive, fast, ledger, worker)
+    site = _Site(archive, fast, ledger, worker, fsx)
     found = [*_remove(site), *_end_stagings(site), *_sweep(site, survey(fast)), *_look(site)]
     for each in found:
         log.info("%s %s: %s", each.what, each.subject, each.note)
@@ -96,6 +99,7 @@ def _removed(site: _Site, row: MegabatchRow, *, abandon: bool) -> str:
         worker=site.worker,
         abandon=abandon,
         why=_WHY,
+        fsx=site.fsx,
     )
     return f"{done.freed / 1e6:,.1f} MB freed"
 
@@ -109,7 +113,9 @@ def _end_stagings(site: _Site) -> Iterator[Mended]:
 
 def _given_up(site: _Site, row: MegabatchRow) -> str:
     why = f"{row.worker} is gone, and no run reads the plan"
-    freed = give_up(row.id, fast=site.fast, ledger=site.ledger, who=site.worker, why=why)
+    freed = give_up(
+        row.id, fast=site.fast, ledger=site.ledger, who=site.worker, why=why, fsx=site.fsx
+    )
     return f"{why}; {freed / 1e6:,.1f} MB freed"
 
 

@@ -33,6 +33,7 @@ def remove_megabatch(
     worker: str,
     abandon: bool = False,
     why: str = "",
+    fsx: str | None = None,
 ) -> Removed:
     """Remove a completed megabatch; safe to run twice and after a crash.
 
@@ -48,6 +49,7 @@ def remove_megabatch(
         worker: Who asks, for people.
         abandon: Also remove what is ready and nobody has begun to use.
         why: What the history says of it.
+        fsx: Id of the FSx for Lustre file system that fast storage lies on, if it does.
 
     Raises:
         BusyError: It is not complete, or somebody else removes it.
@@ -63,7 +65,7 @@ def remove_megabatch(
     if fence is None:
         return Removed(megabatch=megabatch, plan=plan, freed=0)
     with kept(ledger, megabatch, fence) as lease:
-        freed = Folder.of(fast, plan=plan, number=number).remove(check=lease.check)
+        freed = Folder.of(fast, plan=plan, number=number, fsx=fsx).remove(check=lease.check)
     ledger.removed(megabatch, fence)
     log.info("%s: %.1f MB freed", megabatch, freed / 1e6)
     return Removed(megabatch=megabatch, plan=plan, freed=freed)

@@ -10,7 +10,9 @@ from chipmill.steps.lease import kept
 from chipmill.steps.remove import Removed, remove_megabatch
 
 
-def give_up(megabatch: str, *, fast: Path, ledger: Ledger, who: str, why: str) -> int:
+def give_up(
+    megabatch: str, *, fast: Path, ledger: Ledger, who: str, why: str, fsx: str | None = None
+) -> int:
     """End a staging whose worker is gone: its files are deleted, its bytes released.
 
     Returns:
@@ -23,13 +25,20 @@ def give_up(megabatch: str, *, fast: Path, ledger: Ledger, who: str, why: str) -
     plan, number = parse_megabatch_id(megabatch)
     fence = ledger.claim_staging_to_end_it(megabatch, worker=who)
     with kept(ledger, megabatch, fence) as lease:
-        freed = Folder.of(fast, plan=plan, number=number).remove(check=lease.check)
+        freed = Folder.of(fast, plan=plan, number=number, fsx=fsx).remove(check=lease.check)
     ledger.give_up(megabatch, fence, reason=why)
     return freed
 
 
 def abandon(
-    megabatch: str, *, archive: Store | None, fast: Path, ledger: Ledger, who: str, why: str
+    megabatch: str,
+    *,
+    archive: Store | None,
+    fast: Path,
+    ledger: Ledger,
+    who: str,
+    why: str,
+    fsx: str | None = None,
 ) -> Removed:
     """Remove a megabatch that is complete, or ready and not begun; a run that begins gets it again.
 
@@ -39,5 +48,12 @@ def abandon(
         RequestError: There is no such megabatch.
     """
     return remove_megabatch(
-        megabatch, archive=archive, fast=fast, ledger=ledger, worker=who, abandon=True, why=why
+        megabatch,
+        archive=archive,
+        fast=fast,
+        ledger=ledger,
+        worker=who,
+        abandon=True,
+        why=why,
+        fsx=fsx,
     )

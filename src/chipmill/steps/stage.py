@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from chipmill.errors import ChipmillError, StaleFenceError
+from chipmill.errors import ChipmillError, RequestError, StaleFenceError
 from chipmill.formats import layout
 from chipmill.formats.manifest import Manifest, ManifestGroup, ManifestPack
 from chipmill.formats.pack import PackHeader
@@ -66,10 +66,9 @@ def stage_megabatch(  # noqa: PLR0913 - what is staged, from where, to where and
     """
     name = megabatch_id(plan.plan, number)
     scenes = load_scenes(archive, plan.plan, number)
-    if manner.form == "scenes":
-        _need(plan, number, scenes, archive=archive, ledger=ledger)
-    fence = ledger.claim_staging(name, budget=budget, worker=worker)
-    folder = Folder.of(fast, plan=plan.plan, number=number, cached=manner.cached)
+    need = _need(name, scenes, archive, budget) if manner.form == "scenes" else None
+    fence = ledger.claim_staging(name, budget=budget, worker=worker, need=need)
+    folder = Folder.of(fast, plan=plan.plan, number=number, cached=manner.cached, fsx=manner.fsx)
     with (
         _giving_up(ledger, name, fence, folder),
         kept(ledger, name, fence) as lease,
@@ -99,11 +98,7 @@ def stage_megabatch(  # noqa: PLR0913 - what is staged, from where, to where and
         with ThreadPoolExecutor(manner.scenes_at_once) as pool:
             packs = list(pool.map(pack, scenes))
         lease.check()
-        manifest = manifest_of(plan, number, packs).encode()
-        folder.sync()
-        folder.write(layout.MANIFEST, lambda file: _put(file, manifest), fence=fence)
-        folder.sync()
-        size = sum(map(_size, packs)) + len(manifest)
+        size = sum(map(_size, packs)) + _seal(folder, manifest_of(plan, number, packs), fence)
         lease.check()
     ledger.ready(name, fence, size=size)
     chips = sum(pack.chips for pack, _ in packs)
@@ -111,13 +106,15 @@ def stage_megabatch(  # noqa: PLR0913 - what is staged, from where, to where and
     return Staged(megabatch=name, scenes=len(packs), chips=chips, size=size)
 
 
-def _need(
-    plan: Plan, number: int, scenes: list[PlannedScene], *, archive: Store, ledger: Ledger
-) -> None:
-    """Let the ledger reserve what the files of the scenes need, not what their chips would."""
-    needs = [planned.size for planned in plan.megabatches]
-    needs[number] = bytes_of_scenes(scenes, archive)
-    ledger.register_plan(plan.plan, plan.model_dump_json(), needs=needs)
+def _need(name: str, scenes: list[PlannedScene], archive: Store, budget: int) -> int:
+    """Say what the files of the scenes need, which is not what their chips would."""
+    need = bytes_of_scenes(scenes, archive)
+    if need > budget:
+        raise RequestError(
+            f"the files of megabatch {name} need {need:,} bytes, the budget of fast storage is "
+            f"{budget:,}; raise the budget, or plan megabatches of fewer scenes"
+        )
+    return need
 
 
 def manifest_of(
@@ -184,6 +181,14 @@ def _giving_up(ledger: Ledger, name: str, fence: int, folder: Folder) -> Generat
         folder.remove()
         ledger.give_up(name, fence, reason=str(err))
         raise
+
+
+def _seal(folder: Folder, manifest: Manifest, fence: int) -> int:
+    """Write the manifest, when all packs and their names are durable; gives its bytes."""
+    folder.sync()
+    written = folder.write(layout.MANIFEST, lambda file: _put(file, manifest.encode()), fence=fence)
+    folder.sync()
+    return written.size
 
 
 def _put(file: Hashing, data: bytes) -> None:

@@ -376,6 +376,62 @@ def test_the_next_generation_waits_for_all_again(ledger: Ledger, attempt: int) -
     assert keys == [f"cleanup-{FIRST}-g1", f"cleanup-{FIRST}-g2"]
 
 
+def removed(ledger: Ledger, megabatch: str = FIRST) -> None:
+    """Remove a complete megabatch."""
+    fence = ledger.claim_removal(megabatch, worker="w")
+    assert fence is not None
+    ledger.removed(megabatch, fence)
+
+
+def test_a_second_run_gets_what_the_first_has_had(ledger: Ledger) -> None:
+    """It is staged again without a word of a person, and the first run is not asked again."""
+    begin(ledger, "first")
+    stage(ledger)
+    report(ledger, run="first")
+    removed(ledger)
+    assert begin(ledger, "first") == []
+    assert ledger.megabatch(FIRST).state is State.REMOVED
+    begin(ledger, "second")
+    row = ledger.megabatch(FIRST)
+    assert (row.state, row.generation) == (State.PLANNED, 2)
+    assert stage(ledger) is State.IN_USE
+    assert report(ledger, run="second") == Answer(200, "complete")
+    removed(ledger)
+    begin(ledger, "second", attempt=2)
+    assert ledger.megabatch(FIRST).state is State.REMOVED
+
+
+def test_a_run_that_begins_before_the_cleanup_gets_it_too(ledger: Ledger) -> None:
+    """Complete, it is removed first: nobody may begin to read what is about to go."""
+    begin(ledger, "first")
+    stage(ledger)
+    report(ledger, run="first")
+    begin(ledger, "second")
+    assert ledger.megabatch(FIRST).state is State.COMPLETE
+    removed(ledger)
+    row = ledger.megabatch(FIRST)
+    assert (row.state, row.generation) == (State.PLANNED, 2)
+
+
+def test_a_run_that_is_beyond_it_lets_it_go(ledger: Ledger) -> None:
+    """A new run goes on from a checkpoint of another, and reports what lies before: no byte moves.
+
+    What was never staged it cannot have read.
+    """
+    begin(ledger, "first")
+    stage(ledger)
+    report(ledger, run="first")
+    removed(ledger)
+    begin(ledger, "second", world=2)
+    assert report(ledger, 0, run="second", world=2).status == 200
+    assert ledger.megabatch(FIRST).state is State.PLANNED
+    assert report(ledger, 1, run="second", world=2).status == 200
+    assert (ledger.megabatch(FIRST).state, ledger.reserved()) == (State.REMOVED, 0)
+    assert report(ledger, run="second", world=2, megabatch=SECOND).status == 409
+    begin(ledger, "third")
+    assert ledger.megabatch(FIRST).state is State.PLANNED
+
+
 def test_a_run_reads_several_plans(ledger: Ledger) -> None:
     """Each epoch is a plan of its own; late reports for the one before still count."""
     other = "f" * 16

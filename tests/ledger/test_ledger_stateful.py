@@ -45,6 +45,7 @@ class Fleet(RuleBasedStateMachine):
         self.cleanups: set[str] = set()
         self.grants: list[tuple[str, int]] = []
         self.abandoned: set[str] = set()
+        self.ever: dict[str, set[str]] = {name: set() for name in NAMES}
         self.sweeping: set[str] = set()
 
     @initialize()
@@ -115,8 +116,7 @@ class Fleet(RuleBasedStateMachine):
         assert moved == ready
         self.runs[run] = (attempt, world)
         self.state |= dict.fromkeys(ready, State.IN_USE)
-        for name in self.abandoned & {n for n in NAMES if self.state[n] is State.REMOVED}:
-            self.begin_generation(name)
+        self.plan_what_is_wanted()
 
     @rule(
         name=names,
@@ -148,7 +148,8 @@ class Fleet(RuleBasedStateMachine):
         answer = self.ledger.complete(message_id, body, message=message)
         assert self.ledger.complete(message_id, body, message=message).status == answer.status
         after = (State.IN_USE, State.COMPLETE, State.REMOVING, State.REMOVED)
-        good = self.runs.get(run) == (attempt, world) and self.state[name] in after
+        again = self.state[name] is State.PLANNED and self.generation[name] > 1
+        good = self.runs.get(run) == (attempt, world) and (self.state[name] in after or again)
         if answer.status == 200 and not good:
             # Only a delivery that was taken before may be answered 200 when it is late.
             assert (run, attempt, rank) in self.reports[name]
@@ -156,6 +157,9 @@ class Fleet(RuleBasedStateMachine):
         assert (answer.status == 200) is good
         if good:
             self.reports[name].add((run, attempt, rank))
+            self.ever[name].add(run)
+        if good and self.state[name] is State.PLANNED and self.nobody_reads(name):
+            self.state[name] = State.REMOVED
         if good and self.state[name] is State.IN_USE and self.nobody_reads(name):
             self.state[name] = State.COMPLETE
             self.cleanups.add(f"cleanup-{name}-g{self.generation[name]}")
@@ -202,8 +206,8 @@ class Fleet(RuleBasedStateMachine):
             return
         assert current
         self.state[name], self.held[name] = State.REMOVED, 0
-        if self.runs and name in self.abandoned:
-            self.begin_generation(name)
+        if self.runs:
+            self.plan_what_is_wanted()
 
     @rule(name=names)
     def again(self, name: str) -> None:
@@ -217,6 +221,17 @@ class Fleet(RuleBasedStateMachine):
         assert not self.is_swept(name)
         assert generation == self.generation[name] + 1
         self.begin_generation(name)
+
+    def plan_what_is_wanted(self) -> None:
+        """Plan again what no run has had, or what one of them has never reported."""
+        for name in NAMES:
+            lacking = self.runs.keys() - self.ever[name]
+            if self.state[name] is State.REMOVED and (lacking or name in self.abandoned):
+                reports = self.reports[name]
+                self.begin_generation(name)
+                self.reports[name] = {
+                    report for report in reports if self.runs[report[0]][0] == report[1]
+                }
 
     def begin_generation(self, name: str) -> None:
         """Plan a removed megabatch again, in the model."""

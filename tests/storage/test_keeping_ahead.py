@@ -8,6 +8,7 @@ from chipmill.errors import RequestError
 from chipmill.formats import layout
 from chipmill.model.megabatch import State, megabatch_id, parse_megabatch_id
 from chipmill.steps.prefetch import next_to_stage
+from chipmill.train import Batch, ChipDataset
 from tests.storage.site import Site
 
 
@@ -122,3 +123,24 @@ def test_what_was_abandoned_comes_back_when_a_run_reads_it(site: Site) -> None:
     site.begin(plan)
     assert site.state(plan) is State.PLANNED
     assert name in site.stage()
+
+
+def test_a_second_training_on_a_plan_reads_it_all(site: Site) -> None:
+    """What the first has read and freed is staged again as the second goes, and freed again."""
+    plan = site.plan()
+    for run in ("first", "second"):
+        site.begin(plan, run=run)
+        read: list[str] = []
+        dataset = ChipDataset(site.archive.url, plan=plan.plan, fast=site.fast, as_torch=False)
+        site.stage()
+        for batch in dataset:
+            assert isinstance(batch, Batch)
+            read += batch.chip_ids
+            if batch.after.megabatch > batch.position.megabatch:
+                name = megabatch_id(plan.plan, batch.position.megabatch)
+                site.report(name, run=run)
+                site.remove(name)
+                site.stage()
+        assert len(read) == len(set(read)) == sum(m.chips - m.left_over for m in plan.megabatches)
+        assert site.on_disk() == site.ledger.reserved() == 0
+    assert {row.generation for row in site.ledger.megabatches()} == {2}

@@ -219,9 +219,10 @@ class Ledger(LedgerReader):
     def begin_run(self, run: str, *, attempt: int, world: int, plan: str) -> list[str]:
         """Register an attempt of a run: the plan's megabatches now wait for its reports.
 
-        All that is ready goes to in_use, and a run of the stage flow is asked for. The same attempt
-        again changes nothing; a higher one replaces the one before, whose reports then count only
-        for what is complete; a released run counts again. Gives the ids that went to in_use.
+        All that is ready goes to in_use, what was removed and this run has never reported is
+        planned again, and a run of the stage flow is asked for. The same attempt again changes
+        nothing; a higher one replaces the one before, whose reports then count only for what is
+        complete; a released run counts again. Gives the ids that went to in_use.
 
         Args:
             run: The team's name of the run.

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select, update
 
 from chipmill.errors import BudgetError, BusyError, LedgerError, StaleFenceError
 from chipmill.io import ledger_tables as tables
-from chipmill.io.ledger_plans import next_generation, plan_abandoned, serve
+from chipmill.io.ledger_plans import next_generation, plan_wanted, serve
 from chipmill.io.ledger_rows import MegabatchRow, lock_megabatch, move, reserved_bytes
 from chipmill.io.ledger_runs import readers
 from chipmill.model.megabatch import State
@@ -135,7 +135,7 @@ def removed(connection: Connection, megabatch: str, fence: int, *, at: float) ->
     check_fence(row, fence, states=(State.REMOVING,))
     row = move(connection, row, State.REMOVED, actor=row.worker, at=at, reserved=0, lease_until=0.0)
     if readers(connection, row.plan):
-        plan_abandoned(connection, row.plan, at=at)
+        plan_wanted(connection, row.plan, at=at)
 
 
 def plan_again(connection: Connection, megabatch: str, *, who: str, why: str, at: float) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, exists, insert, or_, select, update
+from sqlalchemy import Connection, exists, insert, literal, or_, select, update
 
 from chipmill.errors import RequestError
 from chipmill.io import ledger_tables as tables
@@ -99,25 +99,57 @@ def next_generation(
     return number
 
 
-def plan_abandoned(connection: Connection, plan: str, *, at: float) -> None:
-    """Plan again what was removed from a locked plan before any run had it; a run reads it now."""
-    table, change = tables.megabatch, tables.history
-    abandoned = set(
-        connection.scalars(
-            select(table.c.id).where(
-                table.c.plan == plan,
-                table.c.state == State.REMOVED,
-                change.c.megabatch == table.c.id,
-                change.c.generation == table.c.generation,
-                change.c.was == State.READY,
-                change.c.now == State.REMOVING,
-            )
-        )
-    )
-    if abandoned:
+def plan_wanted(connection: Connection, plan: str, *, at: float) -> None:
+    """Plan again what was removed from a locked plan, and a run that reads it has never had.
+
+    That is what was removed before any run had it, and what a run has not reported in any
+    generation. What the other runs have reported counts for the new generation as well.
+    """
+    wanted = _abandoned(connection, plan) | _never_reported(connection, plan)
+    if wanted:
         for row in lock_state(connection, plan, state=State.REMOVED):
-            if row.id in abandoned:
+            if row.id in wanted:
                 next_generation(connection, row, actor="plan again", why="a run reads it", at=at)
+                _keep_reports(connection, row)
+
+
+def _abandoned(connection: Connection, plan: str) -> set[str]:
+    table, change = tables.megabatch, tables.history
+    wanted = select(table.c.id).where(
+        table.c.plan == plan,
+        table.c.state == State.REMOVED,
+        change.c.megabatch == table.c.id,
+        change.c.generation == table.c.generation,
+        change.c.was == State.READY,
+        change.c.now == State.REMOVING,
+    )
+    return set(connection.scalars(wanted))
+
+
+def _never_reported(connection: Connection, plan: str) -> set[str]:
+    table, run, done = tables.megabatch, tables.run, tables.done
+    reported = exists().where(done.c.megabatch == table.c.id, done.c.run == run.c.id)
+    here = table.join(run, run.c.plan == table.c.plan)
+    wanted = select(table.c.id).select_from(here)
+    wanted = wanted.where(table.c.plan == plan, table.c.state == State.REMOVED)
+    wanted = wanted.where(run.c.released.is_(None), ~reported)
+    return set(connection.scalars(wanted))
+
+
+def _keep_reports(connection: Connection, before: MegabatchRow) -> None:
+    """Let what present attempts have reported count for the next generation."""
+    run, done = tables.run, tables.done
+    kept = select(
+        done.c.megabatch, literal(before.generation + 1), done.c.run, done.c.rank, done.c.attempt
+    ).where(
+        done.c.megabatch == before.id,
+        done.c.generation == before.generation,
+        run.c.plan == before.plan,
+        run.c.id == done.c.run,
+        run.c.attempt == done.c.attempt,
+    )
+    names = ["megabatch", "generation", "run", "rank", "attempt"]
+    connection.execute(insert(done).from_select(names, kept))
 
 
 def _renew_needs(connection: Connection, plan: str, needs: Sequence[int]) -> None:

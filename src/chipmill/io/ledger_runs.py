@@ -11,7 +11,7 @@ from chipmill.formats.webhook import MegabatchCompleted, MegabatchCompletedData
 from chipmill.io import ledger_tables as tables
 from chipmill.io.ledger_actions import note
 from chipmill.io.ledger_outbox import post
-from chipmill.io.ledger_plans import plan_abandoned
+from chipmill.io.ledger_plans import plan_wanted
 from chipmill.io.ledger_rows import (
     MegabatchRow,
     RunRow,
@@ -57,7 +57,7 @@ def begin_run(
         same = (tables.run.c.id == run, tables.run.c.plan == plan)
         connection.execute(update(tables.run).where(*same).values(**values))
     post(connection, "stage", plan, key=f"stage-{plan}-{run}-{attempt}", at=at)
-    plan_abandoned(connection, plan, at=at)
+    plan_wanted(connection, plan, at=at)
     rows = lock_state(connection, plan, state=State.READY)
     return [move(connection, row, State.IN_USE, actor=f"run {run}", at=at).id for row in rows]
 
@@ -164,7 +164,8 @@ def _refusal(
         return Answer(409, f"attempt {data.attempt} of run {data.run} has not begun on this plan")
     if data.world != reader.world:
         return Answer(422, f"world is {data.world}, the run began with {reader.world}")
-    if status := _NOT_YET.get(row.state):
+    again = row.state is State.PLANNED and row.generation > 1
+    if not again and (status := _NOT_YET.get(row.state)):
         return Answer(status, f"megabatch {row.id} is {row.state}, not in use")
     if row.state is State.IN_USE and reader.released is not None:
         return Answer(409, f"run {data.run} was released; begin it again")
@@ -174,10 +175,13 @@ def _refusal(
 def _record(
     connection: Connection, row: MegabatchRow, data: MegabatchCompletedData, *, at: float
 ) -> str:
-    if row.state is not State.IN_USE:
-        return "complete"  # late: the others have not waited for this rank, or it reports again
     _note_rank(connection, row, data)
     actor = f"run {data.run} rank {data.rank}"
+    if row.state is State.PLANNED and _all_have_reported(connection, row):
+        why = "each run has had it"
+        move(connection, row, State.REMOVED, actor=actor, why=why, at=at)
+    if row.state is not State.IN_USE:
+        return "complete"  # late: the others have not waited for this rank, or it reports again
     return "complete" if _complete_if_all(connection, row, actor=actor, at=at) else "recorded"
 
 
@@ -194,11 +198,15 @@ def _note_rank(connection: Connection, row: MegabatchRow, data: MegabatchComplet
 
 def _complete_if_all(connection: Connection, row: MegabatchRow, *, actor: str, at: float) -> bool:
     """Complete a locked megabatch in use when nobody that counts still reads it."""
-    if not all(_has_reported(connection, row, reader) for reader in readers(connection, row.plan)):
+    if not _all_have_reported(connection, row):
         return False
     row = move(connection, row, State.COMPLETE, actor=actor, at=at)
     post(connection, "cleanup", row.id, key=f"cleanup-{row.id}-g{row.generation}", at=at)
     return True
+
+
+def _all_have_reported(connection: Connection, row: MegabatchRow) -> bool:
+    return all(_has_reported(connection, row, reader) for reader in readers(connection, row.plan))
 
 
 def _has_reported(connection: Connection, row: MegabatchRow, reader: RunRow) -> bool:

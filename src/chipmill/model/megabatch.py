@@ -40,7 +40,8 @@ class State(StrEnum):
 
 TRANSITIONS: Final[Mapping[State, frozenset[State]]] = MappingProxyType(
     {
-        State.PLANNED: frozenset({State.STAGING}),
+        # Removed: planned again for a run that then says that it is beyond it.
+        State.PLANNED: frozenset({State.STAGING, State.REMOVED}),
         State.STAGING: frozenset({State.READY, State.PLANNED}),  # planned: the worker gave up
         State.READY: frozenset({State.IN_USE, State.REMOVING}),  # removing: abandoned on purpose
         State.IN_USE: frozenset({State.COMPLETE}),

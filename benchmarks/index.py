@@ -53,7 +53,7 @@ index_chips(SceneRef(collection=sys.argv[2], item="generated"), Store.open(sys.a
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 PEER = """
-import json, resource, sys, time
+import json, sys, time
 from pystac import Item
 from stacchip import indexer
 item, kind = json.load(open(sys.argv[1])), getattr(indexer, sys.argv[2])
@@ -63,7 +63,8 @@ def once():
     made.create_index()
     return time.process_time() - began
 took = sorted(once() for _ in range(3))[1]
-print(json.dumps([took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+most = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(json.dumps([took, int(most) * 1024 / 1e6]))
 """
 
 
@@ -163,7 +164,7 @@ def make_scene(folder: Path, sensor: str, archive: Store) -> tuple[SceneRef, Pat
     places = (patches(edge // coarser, rng) * len(values)).astype(np.int8)
     write(folder / f"{quality}.tif", values[places], size * coarser)
     item = folder / "item.json"
-    item.write_text(json.dumps(describe(folder, sensor, [*bands, quality], (edge, size))))
+    item.write_text(json.dumps(describe(folder, sensor, bands | {quality: coarser}, (edge, size))))
     request = IngestRequest(sensor=sensor, catalog=str(item), bands=tuple(bands))
     (scene,) = search_scenes(request, archive)
     copy_assets(scene, archive, bands=request.bands, access=Access(files=True))
@@ -201,15 +202,28 @@ def write(path: Path, pixels: NDArray[Any], size: float) -> None:
 
 
 def describe(
-    folder: Path, sensor: str, names: list[str], grid: tuple[int, float]
+    folder: Path, sensor: str, ratios: dict[str, int], grid: tuple[int, float]
 ) -> dict[str, Any]:
-    """Write the item of a scene, as both chipmill and stacchip read it."""
+    """Write the item of a scene, as both chipmill and stacchip read it.
+
+    Args:
+        folder: Where its files are.
+        sensor: Its collection.
+        ratios: By key of a file how much coarser its pixels are than the finest.
+        grid: Pixels along each edge of the finest file, and their size in metres.
+    """
     edge, size = grid
     projection = "https://stac-extensions.github.io/projection/v1.1.0/schema.json"
     assets: dict[str, Any] = {}
-    for name in names:
+    for name, coarser in ratios.items():
         href = str(folder / f"{name}.tif")
-        assets[name] = {"href": href, "type": "image/tiff", "alternate": {"s3": {"href": href}}}
+        assets[name] = {
+            "href": href,
+            "type": "image/tiff",
+            "alternate": {"s3": {"href": href}},
+            "proj:shape": [edge // coarser, edge // coarser],
+            "proj:transform": [size * coarser, 0, 500_000, 0, -size * coarser, 5_200_000],
+        }
     return {
         "type": "Feature",
         "stac_version": "1.0.0",

@@ -12,6 +12,7 @@ import rasterio
 
 from chipmill.io.store import Store
 from chipmill.io.tiff import open_tiff
+from chipmill.model.scratch import Scratch
 
 FORMS = [
     {"dtype": dtype, "endianness": endianness, "interleave": interleave, **layout}
@@ -50,7 +51,7 @@ def test_blocks_are_the_pixels_that_rasterio_reads(
     reach = (45, 70)
     seen = np.zeros(reach, np.int64)
     for batch in tiff.image.batches(tiff.image.spots(positions, reach=reach), positions):
-        for spot, found in tiff.read(tiff.image, batch, positions):
+        for spot, found in tiff.read(tiff.image, batch, positions, Scratch()):
             down = slice(spot.top, spot.top + spot.shape[0])
             across = slice(spot.left, spot.left + spot.shape[1])
             wanted = pixels[:, down, across]

@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pyarrow import parquet
 
+from chipmill.errors import SceneError
 from chipmill.formats import layout
 from chipmill.io.store import Store
 from chipmill.model.ingest_request import IngestRequest
 from chipmill.model.scene import SceneRef
+from chipmill.steps.index import index_item
 
 Ingest = Callable[[IngestRequest, Store], list[SceneRef]]
 Draw = Callable[..., Path]
@@ -225,6 +227,58 @@ def test_any_scene_is_counted_as_by_hand(drawing: Drawing, draw: Draw, ingest: I
         list(files.values()), quality, drawing.edge, cloud=scl_cloud, fill=lambda pixel: pixel == 0
     )
     assert_same(found, wanted)
+
+
+CHIPS = (16, 17, 100, 129, 255, 256, 333, 512, 1000, 1024, 2047, 2048, 4096)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory, draw: Draw) -> tuple[str, dict[str, File]]:
+    """Draw a scene that holds 4,096 px; a band is twice and the classes 1.5 times as coarse."""
+    chance, edge = np.random.default_rng(5), 4_200
+
+    def patches(most: int, size: int, dtype: type[np.generic]) -> Pixels:
+        cells = chance.integers(0, most, (-(-size // 9),) * 2)
+        found = cells.repeat(9, axis=0).repeat(9, axis=1)[:size, :size].astype(dtype)
+        found[chance.integers(0, size, 999), chance.integers(0, size, 999)] = 0
+        return found
+
+    layers = {
+        "red": (patches(5, edge, np.uint16), 12.0, 0.0),
+        "nir08": (patches(5, edge // 2, np.uint16), 24.0, 0.0),
+        "scl": (patches(12, edge * 2 // 3, np.uint8), 18.0, None),
+    }
+    path = draw(tmp_path_factory.mktemp("large"), layers, block=512)
+    return str(path), {key: File(*layer) for key, layer in layers.items()}
+
+
+@pytest.mark.parametrize("size", CHIPS)
+def test_chips_of_any_size_are_counted(size: int, large: tuple[str, dict[str, File]]) -> None:
+    """From 16 to 4,096 px, with edges on pixels of the coarser files and between them."""
+    path, files = large
+    found = index_item(path, bands=("red", "nir08"), chip_size=size)
+    count = 4_200 // size
+
+    def shares(file: File, test: Callable[[Pixels], Pixels]) -> NDArray[np.float32]:
+        """Add the pixels of each chip up, from sums over all that lie above and left of them."""
+        hits = np.pad(test(file.pixels).astype(np.int64), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+        limit = file.pixels.shape[0]
+        spans = [touched(n, size, file.size / 12, limit) for n in range(count)]
+        first, last = np.array([(span.start, span.stop) for span in spans]).T
+        rows = hits[last] - hits[first]
+        long = last - first
+        return ((rows[:, last] - rows[:, first]) / (long[:, None] * long)).astype(np.float32)
+
+    empty = [shares(file, lambda values: values == 0) for file in files.values()]
+    cloud = shares(files["scl"], lambda values: np.isin(values, [1, 3, 8, 9, 10]))
+    assert np.array_equal(found.shares.cloud, cloud)
+    assert np.array_equal(found.shares.nodata, np.max(empty, axis=0))
+
+
+def test_a_chip_larger_than_the_scene_is_refused(large: tuple[str, dict[str, File]]) -> None:
+    """By one sentence that tells both sizes."""
+    with pytest.raises(SceneError, match="no chip of 4201 px fits in a scene of 4200 x 4200 px"):
+        index_item(large[0], bands=("red", "nir08"), chip_size=4_201)
 
 
 def test_the_part_says_what_it_was_made_of(tmp_path: Path, draw: Draw, ingest: Ingest) -> None:

@@ -255,14 +255,18 @@ def test_the_command_prints_a_table_or_writes_a_part(tmp_path: Path, scenes: Pat
     run = CliRunner().invoke(app, ["index", item, "--chip-size", "64"])
     assert run.exit_code == 0, run.output
     heads, row = (line.split() for line in run.output.splitlines())
-    assert heads == ["scene", "chips", "usable", "cloud", "nodata", "remainder"]
+    assert heads == ["scene", "chips", "usable", "cloud", "nodata", "remainder", "km2"]
     assert row[1:3] == ["16", "16"]
-    assert row[-1] == f"{1 - 256**2 / 300**2:.1%}"
+    assert row[-2] == f"{1 - 256**2 / 300**2:.1%}"
+    with rasterio.open(Path(item).with_suffix(".tif")) as file:
+        left = (300**2 - 256**2) * file.transform.a**2
+    assert float(row[-1]) == pytest.approx(left / 1e6, rel=1e-3)
     out = tmp_path / "part.parquet"
     run = CliRunner().invoke(app, ["index", item, "--chip-size", "64", "--out", str(out)])
     assert run.exit_code == 0, run.output
     scene, table = read_part(out.read_bytes(), where=str(out))
     assert (scene.item, table.num_rows) == ("m_3607824_se_17_1_20160620_subset", 16)
+    assert scene.remainder_area == pytest.approx(left)
     run = CliRunner().invoke(app, ["index", item, "--chip-size", "512"])
     assert run.exit_code == 1
     assert "no chip of 512 px fits" in run.output

@@ -56,7 +56,7 @@ def _put_part(
         cloud_fraction=chance.random(rows * cols, np.float32),
         nodata_fraction=chance.random(rows * cols, np.float32),
         boxes=boxes,
-        polygons=shapely.box(boxes[:, 0], boxes[:, 1], boxes[:, 2], boxes[:, 3]),
+        polygons=[shapely.box(*box).wkb for box in boxes.tolist()],
     )
     scene, data = encode_part(scene, columns)
     asset = AssetRecord(

@@ -1,13 +1,16 @@
 """Where chips lie on earth."""
 
 import math
+from typing import cast
 
 import numpy as np
 import pytest
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from pyproj import Geod, Transformer
+from shapely import MultiPolygon, Polygon
 
 from chipmill.errors import SceneError
 from chipmill.model.footprint import (
@@ -17,8 +20,9 @@ from chipmill.model.footprint import (
     lonlat_corners,
     pixel_metres,
     polygons,
+    remainder_area,
 )
-from chipmill.model.grid import ChipGrid, Grid
+from chipmill.model.grid import Affine, ChipGrid, Grid
 
 EARTH = Geod(ellps="WGS84")
 
@@ -27,6 +31,11 @@ def chips_at(x: float, y: float, *, crs: str, size: float = 10.0, down: float = 
     """Make 2 x 3 chips of 16 px from a corner; down=1 makes rows go north."""
     transform = (size, 0.0, x, 0.0, down * size, y)
     return ChipGrid(grid=Grid(height=32, width=48, transform=transform, crs=crs), size=16)
+
+
+def outlines(corners: NDArray[np.float64]) -> list[Polygon | MultiPolygon]:
+    """Read what was written of each chip."""
+    return [cast("Polygon | MultiPolygon", shapely.from_wkb(one)) for one in polygons(corners)]
 
 
 @given(
@@ -39,11 +48,11 @@ def test_a_chip_lies_where_its_pixels_do(zone: int, east: float, north: float, d
     """On every UTM zone: valid, counter-clockwise, of its size on the ellipsoid, in its box."""
     chips = chips_at(east, north, crs=f"EPSG:{32600 + zone}", down=down)
     corners = lonlat_corners(chips)
-    shapes, bounds, over = polygons(corners), boxes(corners), crosses(corners)
+    shapes, bounds, over = outlines(corners), boxes(corners), crosses(corners)
     centres = lonlat_centres(chips).reshape(-1, 2)
     assert len(shapes) == len(bounds) == 6
     for shape, (west, south, right, top), crossing, (lon, lat) in zip(
-        shapes.tolist(), bounds.tolist(), over.tolist(), centres.tolist(), strict=True
+        shapes, bounds.tolist(), over.tolist(), centres.tolist(), strict=True
     ):
         assert shape.is_valid
         assert -180 <= west <= 180
@@ -60,7 +69,7 @@ def test_a_chip_lies_where_its_pixels_do(zone: int, east: float, north: float, d
 def test_a_chip_across_the_antimeridian_has_two_sides(east: float) -> None:
     """UTM zone 1 begins there; a polygon that spans the earth would match every query."""
     corners = lonlat_corners(chips_at(east, 100_000, crs="EPSG:32601"))
-    for shape, crossing in zip(polygons(corners).tolist(), crosses(corners).tolist(), strict=True):
+    for shape, crossing in zip(outlines(corners), crosses(corners).tolist(), strict=True):
         assert shape.geom_type == ("MultiPolygon" if crossing else "Polygon")
         assert shape.is_valid
         assert shape.area < 1e-5
@@ -94,3 +103,22 @@ def test_a_place_that_is_not_on_earth_is_refused() -> None:
     """A header with a wrong CRS: the scene is quarantined, not put at infinity."""
     with pytest.raises(SceneError, match="outside of what EPSG:32633"):
         lonlat_corners(chips_at(1e9, 1e9, crs="EPSG:32633"))
+
+
+def test_the_area_of_the_remainder_is_in_square_metres() -> None:
+    """Of all that is right of the chips or below: in metres, in feet, in degrees as on earth."""
+
+    def left(crs: str, transform: Affine) -> float:
+        grid = Grid(height=40, width=50, transform=transform, crs=crs)
+        return remainder_area(ChipGrid(grid=grid, size=16))
+
+    pixels = 40 * 50 - 32 * 48
+    assert left("EPSG:32633", (10, 0, 5e5, 0, -20, 5e6)) == pytest.approx(200 * pixels)
+    feet = left("EPSG:2225", (10, 0, 6e6, 0, -10, 2e6))
+    assert feet == pytest.approx((10 * 1200 / 3937) ** 2 * pixels)
+    right = EARTH.geometry_area_perimeter(shapely.box(15.48, 59.6, 15.5, 60))[0]
+    below = EARTH.geometry_area_perimeter(shapely.box(15, 59.6, 15.48, 59.68))[0]
+    degrees = left("EPSG:4326", (0.01, 0, 15, 0, -0.01, 60))
+    assert degrees == pytest.approx(right + below, rel=0.01)
+    with pytest.raises(SceneError, match="no CRS that is known"):
+        left("EPSG:1", (1, 0, 0, 0, -1, 0))

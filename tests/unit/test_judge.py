@@ -46,7 +46,8 @@ def assert_the_same(rule: QualityRule, dtype: str) -> None:
     assert np.array_equal(either & ~empty, cloud)
     assert (either >= empty).all()
     data = int(np.count_nonzero(~nodata))
-    assert fast.strange(values) == (round(rule.strange(values) * data), data)
+    strange = fast.strange(values) if fast.strange else (0, data)
+    assert strange == (round(rule.strange(values) * data), data)
 
 
 @pytest.mark.parametrize("name", RULES)

@@ -164,7 +164,7 @@ def test_colours_switch(tmp_path: Path, browser: Browser) -> None:
     grid = Grid(
         height=640, width=640, transform=(10.0, 0.0, 500_000.0, 0.0, -10.0, 5e6), crs="EPSG:32633"
     )
-    shapes = polygons(lonlat_corners(ChipGrid(grid=grid, size=64)))
+    shapes = shapely.from_wkb(polygons(lonlat_corners(ChipGrid(grid=grid, size=64))))
     cloud = np.repeat([0.0, 1.0], 50)
     page = tmp_path / "map.html"
     page.write_text(
@@ -199,7 +199,7 @@ def test_a_chip_on_the_antimeridian_is_on_both_sides(tmp_path: Path, browser: Br
     transform = (90.0, 0.0, 160_000.0, 0.0, -90.0, 8e6)
     grid = Grid(height=128, width=512, transform=transform, crs="EPSG:32701")
     chips = ChipGrid(grid=grid, size=64)
-    shapes = polygons(lonlat_corners(chips))
+    shapes = shapely.from_wkb(polygons(lonlat_corners(chips)))
     table = drawn_table(shapes, np.zeros(len(shapes)), name="fiji")
     split = sum(shape.geom_type == "MultiPolygon" for shape in shapes)
     assert split > 0

@@ -14,8 +14,9 @@ from chipmill.model.plan_request import PlanRequest
 from chipmill.settings import Settings
 from chipmill.steps.index import Counted, index_item
 
-_NAMES = ("scene", "chips", "usable", "cloud", "nodata", "remainder")
-_LINE = "{:<44} {:>8} {:>8} {:>8} {:>8} {:>10}"
+_NAMES = ("scene", "chips", "usable", "cloud", "nodata", "remainder", "km2")
+_LINE = "{:<44} {:>8} {:>8} {:>8} {:>8} {:>10} {:>10}"
+_KM2 = 1e6
 
 
 @app.command()
@@ -80,4 +81,5 @@ def _said(counted: Counted) -> str:
         f"{cloud.mean():.1%}",
         f"{nodata.mean():.1%}",
         f"{counted.scene.remainder:.1%}",
+        f"{(counted.scene.remainder_area or 0) / _KM2:.4g}",
     )

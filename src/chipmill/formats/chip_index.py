@@ -14,7 +14,6 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import shapely
 from numpy.typing import NDArray
 from pyarrow import parquet
 from pydantic import AwareDatetime, BaseModel, ConfigDict, PositiveInt, ValidationError
@@ -92,6 +91,10 @@ WRITING: Final[dict[str, Any]] = {
 """How rows of chips are written: measured at 28 bytes a chip against 63 with the defaults."""
 
 
+_DERIVED: Final = {"digest", "inputs", "assets", "bbox", "remainder_area"}
+"""What a part says of its scene beside the content that gives a snapshot its name."""
+
+
 class IndexedScene(BaseModel):
     """What a part says once of its scene."""
 
@@ -113,6 +116,8 @@ class IndexedScene(BaseModel):
     """Bytes of one chip in a pack."""
     remainder: float
     """Share of the scene's pixels at the right and bottom that belong to no chip."""
+    remainder_area: float | None = None
+    """Their area in square metres; None: an older part does not say."""
     assets: str
     """The rewritten item's assets as JSON."""
     checksums: tuple[str, ...]
@@ -132,13 +137,14 @@ class IndexedScene(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChipColumns:
-    """The rows of one scene, row-major: all arrays have the shape (rows * cols,)."""
+    """The rows of one scene, row-major: all have the shape (rows * cols,)."""
 
     cloud_fraction: NDArray[np.float32]
     nodata_fraction: NDArray[np.float32]
     boxes: NDArray[np.float64]
     """Shape (chips, 4): west, south, east, north in degrees."""
-    polygons: NDArray[np.object_]
+    polygons: list[bytes]
+    """WKB."""
 
 
 def encode_part(scene: IndexedScene, chips: ChipColumns) -> tuple[IndexedScene, bytes]:
@@ -225,7 +231,7 @@ def _arrays(scene: IndexedScene, chips: ChipColumns) -> "list[pa.Array[Any]]":
         word_column(scene.item_key, count),
         word_column(scene.assets, count),
         pa.StructArray.from_arrays(sides, fields=list(BOX)),
-        texts(shapely.to_wkb(chips.polygons).tolist(), pa.binary()),
+        texts(chips.polygons, pa.binary()),
     ]
 
 
@@ -239,7 +245,7 @@ def _ids(scene: str, row: NDArray[np.uint16], col: NDArray[np.uint16]) -> "pa.Ar
 
 def _digest(scene: IndexedScene, chips: ChipColumns) -> str:
     """Hash the content of a scene, whatever wrote it, when, and in which archive."""
-    said = scene.model_dump_json(exclude={"digest", "inputs", "assets", "bbox"})
+    said = scene.model_dump_json(exclude=_DERIVED)
     content = hashlib.sha256(said.encode())
     content.update(chips.cloud_fraction.astype("<f4").tobytes())
     content.update(chips.nodata_fraction.astype("<f4").tobytes())

@@ -108,7 +108,7 @@ class Layer:
 
 Empty = Callable[[int], NDArray[np.uint8]]
 """Gives memory of so many bytes."""
-Decode = Callable[[Bytes, Spot, int], Pixels]
+Decode = Callable[[Bytes | bytes, Spot, int], Pixels]
 """Decodes one block of a plane: shape (y, x, samples)."""
 
 
@@ -131,7 +131,7 @@ def decoder(layer: Layer, *, empty: Empty = new) -> Decode:
     ):
         return _deltas(layer, empty)
 
-    def decode(data: Bytes, spot: Spot, plane: int) -> Pixels:
+    def decode(data: Bytes | bytes, spot: Spot, plane: int) -> Pixels:
         index = plane * layer.starts.shape[1] + spot.number
         pixels, _, _ = page.decode(cast("bytes", data), index)
         if pixels is None:
@@ -150,7 +150,7 @@ def _deltas(layer: Layer, empty: Empty) -> Decode:
     blocks: dict[int, NDArray[np.uint8]] = {}
     size = layer.block[0] * layer.block[1] * layer.dtype.itemsize
 
-    def decode(data: Bytes, spot: Spot, plane: int) -> Pixels:
+    def decode(data: Bytes | bytes, spot: Spot, plane: int) -> Pixels:
         if plane not in blocks:
             blocks[plane] = empty(size)
         block = blocks[plane]

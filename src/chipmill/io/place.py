@@ -17,6 +17,11 @@ class Place(NamedTuple):
     store: Store
     key: str
 
+    @property
+    def is_near(self) -> bool:
+        """Tell whether it is a file of this machine, which no request has to fetch."""
+        return self.store.url.startswith("file://")
+
 
 def place_of(href: str) -> Place:
     """Find the place of a file that is read where it lies.

@@ -25,7 +25,7 @@ from chipmill.io.store import Store
 PIECE = 4 * 2**20
 """Bytes of one read; for each file that is read, one is held and one is on its way."""
 
-Piece = Bytes | memoryview
+Piece = Bytes | bytes | memoryview
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

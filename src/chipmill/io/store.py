@@ -3,12 +3,14 @@
 S3 takes its credentials, region and endpoint from the usual `AWS_…` variables.
 """
 
+import os
 import re
 import secrets
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from io import RawIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -225,14 +227,22 @@ class Store:
 
     def ranges(
         self, key: str, starts: Sequence[int], ends: Sequence[int], *, gap: int
-    ) -> Sequence[Bytes]:
+    ) -> Sequence[Bytes | bytes]:
         """Read some ranges of an object; those less than `gap` bytes apart by one request.
+
+        A range that reaches beyond the end gives what is there.
 
         Raises:
             MissingError: There is no such object.
             TransientError: The store did not answer.
         """
+        path = self.local_path(key)
         with _translated(self.href(key)):
+            if path is not None:
+                with path.open("rb", buffering=0) as file:
+                    number = file.fileno()
+                    wanted = zip(starts, ends, strict=True)
+                    return [os.pread(number, end - start, start) for start, end in wanted]
             return obstore.get_ranges(self.objects, key, starts=starts, ends=ends, coalesce=gap)
 
     def translated(self, key: str) -> AbstractContextManager[None]:
@@ -306,6 +316,7 @@ def _drained(first: list[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:
     yield from rest
 
 
+@lru_cache(maxsize=64)
 def _local(url: str) -> Path:
     return Path(unquote(urlsplit(url).path))
 

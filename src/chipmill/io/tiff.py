@@ -9,10 +9,11 @@ damaged as well.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import SEEK_END
-from itertools import islice
+from itertools import count, islice
 from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 from obstore import Bytes
 from tifffile import TiffFile, TiffPage
 
@@ -22,6 +23,7 @@ from chipmill.io.memory import new
 from chipmill.io.remote import GAP, open_file
 from chipmill.io.store import Store
 from chipmill.model.grid import MAX_BLOCK
+from chipmill.model.scratch import Scratch
 
 _DIRECTORIES = 64
 """So many are looked through for a mask; a file has two and some overviews."""
@@ -50,7 +52,7 @@ class Tiff:
     """What GDAL reads where a block is not there: the header's nodata value, else 0."""
 
     def read(
-        self, layer: Layer, batch: list[Spot], bands: tuple[int, ...]
+        self, layer: Layer, batch: list[Spot], bands: tuple[int, ...], scratch: Scratch
     ) -> Iterator[tuple[Spot, list[Pixels | None]]]:
         """Read some blocks.
 
@@ -58,6 +60,7 @@ class Tiff:
             layer: The layer that they belong to.
             batch: Where they lie.
             bands: Positions of the bands, counted from 1.
+            scratch: Where they are decoded.
 
         Yields:
             Each block with the pixels of its bands, of shape (y, x) each, which are there until the
@@ -81,14 +84,19 @@ class Tiff:
                 f"end at {max(ends)}; copy the scene again or drop it"
             )
         data = dict(zip(there, self.store.ranges(self.key, starts, ends, gap=GAP), strict=True))
-        decode = decoder(layer)
+        rooms = count()
+
+        def room(size: int) -> NDArray[np.uint8]:
+            return scratch.array(f"plane {next(rooms)}", (size,), np.dtype(np.uint8))
+
+        decode = decoder(layer, empty=room)
         for spot in batch:
             parts = {plane: data.get((plane, spot.number)) for plane in planes}
             yield spot, self._decode(decode, layer, spot, bands, parts)
 
     def block(self, layer: Layer, spot: Spot, bands: tuple[int, ...]) -> list[Pixels | None]:
         """Read one block, into memory of its own; see `read`."""
-        return next(pixels for _, pixels in self.read(layer, [spot], bands))
+        return next(pixels for _, pixels in self.read(layer, [spot], bands, Scratch()))
 
     def decode(
         self,

@@ -1,10 +1,9 @@
 """Tell the nodata pixels of a file, and count pixels chip by chip, block after block of it."""
 
-from bisect import bisect
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from itertools import pairwise
+from functools import lru_cache, partial
+from itertools import chain, groupby, pairwise
 from threading import Lock
 from typing import Any
 
@@ -12,15 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chipmill.model.grid import ChipGrid, Grid, ratio, spans
+from chipmill.model.scratch import Scratch
 
 Pixels = NDArray[Any]
 Masks = Callable[[tuple[Pixels, ...], NDArray[np.bool_]], None]
 """Writes masks of the pixels of some bands, each of shape (y, x), into an array (masks, y, x)."""
 
 _PIECE = 128
-"""Rows that are judged at once: they stay in the cache of a core, and a column's sum in a byte."""
+"""Rows that are added up at once: the sum of a column stays in a byte."""
+_JUDGED = 2**19
+"""Pixels that are judged at once: many, as each time costs, and yet few enough for a cache."""
+_REMEMBERED = 64
+"""Rows and columns of blocks of which it is remembered how chips cut them."""
 
-
+_BOOL, _BYTE = np.dtype(np.bool_), np.dtype(np.uint8)
 _ADD, _ADD_AT = np.add.reduce, np.add.reduceat
 
 
@@ -71,6 +75,10 @@ class Windows:
     """First row of each row of chips and the one after the last: shape (rows, 2)."""
     across: NDArray[np.int64]
     """The same of the columns: shape (cols, 2)."""
+    ys: NDArray[np.int64]
+    """Rows at which a row of chips begins or ends, each once."""
+    xs: NDArray[np.int64]
+    """The same of the columns."""
 
     @classmethod
     def of(cls, chips: ChipGrid, *, grid: Grid, where: str) -> "Windows":
@@ -81,15 +89,53 @@ class Windows:
         """
         scale, size = ratio(grid, fine=chips.grid, where=where), chips.size
         y, x = scale.inset
-        return cls(
-            down=spans(chips.rows, size=size, ratio=scale.y, limit=grid.height, inset=y),
-            across=spans(chips.cols, size=size, ratio=scale.x, limit=grid.width, inset=x),
-        )
+        down = spans(chips.rows, size=size, ratio=scale.y, limit=grid.height, inset=y)
+        across = spans(chips.cols, size=size, ratio=scale.x, limit=grid.width, inset=x)
+        return cls(down=down, across=across, ys=np.unique(down), xs=np.unique(across))
 
     @property
     def pixels(self) -> NDArray[np.int64]:
         """How many pixels each chip touches: shape (rows, cols)."""
         return np.diff(self.down, axis=1) * np.diff(self.across, axis=1).T
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stretch:
+    """Some rows or columns of a file, cut at the edges of cells."""
+
+    first: int
+    """Number of the first cell."""
+    edges: NDArray[np.int64]
+    """Counted from the beginning of the stretch; the last is its end."""
+    runs: list[tuple[int, int]]
+    """Cells are cut into pieces of some rows at most, of which several of one height follow each
+    other: height and number of each such run."""
+    pieces: NDArray[np.int64]
+    """Number of the first piece of each cell."""
+
+    @classmethod
+    def of(cls, edges: NDArray[np.int64], start: int, end: int, most: int) -> "_Stretch":
+        """Cut from `start` to before `end`, in runs of `most` pixels at most.
+
+        What lies beyond the last edge is cut off.
+        """
+        end = min(end, int(edges[-1]))
+        first = int(np.searchsorted(edges, start, side="right"))
+        last = int(np.searchsorted(edges, end))
+        own = np.concatenate(([start], edges[first:last], [end])) - start
+        rows = [
+            [min(_PIECE, stop - row) for row in range(begin, stop, _PIECE)]
+            for begin, stop in pairwise(own.tolist())
+        ]
+        runs = [
+            (height, min(most // height or 1, count - done))
+            for height, count in (
+                (height, len(list(same))) for height, same in groupby(chain(*rows))
+            )
+            for done in range(0, count, most // height or 1)
+        ]
+        pieces = np.cumsum([0, *map(len, rows[:-1])])
+        return cls(first=first - 1, edges=own, runs=runs, pieces=pieces)
 
 
 class Tally:
@@ -100,17 +146,20 @@ class Tally:
     do where a coarse pixel lies under two of them, and blocks may straddle them.
     """
 
-    def __init__(self, windows: Windows, *, masks: int) -> None:
+    def __init__(self, windows: Windows, *, masks: int, scratch: Scratch | None = None) -> None:
         """Begin at nothing; `masks` is how many kinds of pixels are counted."""
         self._windows = windows
-        self._ys, self._xs = np.unique(windows.down), np.unique(windows.across)
-        self._cells = np.zeros((masks, len(self._ys) - 1, len(self._xs) - 1), np.int64)
+        self._cells = np.zeros((masks, len(windows.ys) - 1, len(windows.xs) - 1), np.int64)
+        self._scratch = scratch or Scratch()
+        remember = lru_cache(_REMEMBERED)
+        self._down = remember(partial(_Stretch.of, windows.ys))
+        self._across = remember(partial(_Stretch.of, windows.xs))
         self._lock = Lock()
 
     @property
     def reach(self) -> tuple[int, int]:
         """Rows and columns of the file that belong to chips; what lies beyond need not be read."""
-        return int(self._ys[-1]), int(self._xs[-1])
+        return int(self._windows.ys[-1]), int(self._windows.xs[-1])
 
     def add(self, bands: tuple[Pixels, ...], masks: Masks, *, top: int, left: int) -> None:
         """Count the pixels of one block.
@@ -122,33 +171,33 @@ class Tally:
             left: Column of the file at which it begins.
         """
         height, width = bands[0].shape
-        row, ys = _cut(self._ys, top, top + height)
-        col, xs = _cut(self._xs, left, left + width)
-        starts, ends = _pieces((ys - top).tolist())
-        used = int(xs[-1]) - left
-        mask = np.empty((len(self._cells), _PIECE, used), np.bool_)
-        columns = np.empty((len(starts), len(self._cells), used), np.uint8)
-        for first, last, column in zip(starts, ends, columns, strict=True):
-            found = mask[:, : last - first]
-            masks(tuple(band[first:last, :used] for band in bands), found)
-            _ADD(found.view(np.uint8), axis=1, dtype=np.uint8, out=column)
-        cells = _ADD_AT(columns, xs[:-1] - left, axis=2, dtype=np.int64)
-        cells = _ADD_AT(cells, np.searchsorted(starts, ys[:-1] - top), axis=0)
-        self._put(row, col, cells.swapaxes(0, 1))
+        down, across = self._cut(height, width, top=top, left=left)
+        kinds, used = len(self._cells), int(across.edges[-1])
+        pieces = sum(count for _, count in down.runs)
+        columns = self._scratch.array("columns", (kinds, pieces, used), _BYTE)
+        row = piece = 0
+        for rows, count in down.runs:
+            found = self._scratch.array("masks", (kinds, count * rows, used), _BOOL)
+            masks(tuple(band[row : row + count * rows, :used] for band in bands), found)
+            split = found.view(_BYTE).reshape(kinds, count, rows, used)
+            _ADD(split, axis=2, dtype=np.uint8, out=columns[:, piece : piece + count])
+            row, piece = row + count * rows, piece + count
+        cells = _ADD_AT(columns, across.edges[:-1], axis=2, dtype=np.int64)
+        self._put(down, across, _ADD_AT(cells, down.pieces, axis=1))
 
     def add_whole(self, shape: tuple[int, int], *, top: int, left: int) -> None:
         """Count all pixels of a block (y, x), in each kind, without looking at them."""
-        row, ys = _cut(self._ys, top, top + shape[0])
-        col, xs = _cut(self._xs, left, left + shape[1])
-        self._put(row, col, np.diff(ys)[:, None] * np.diff(xs))
+        down, across = self._cut(*shape, top=top, left=left)
+        self._put(down, across, np.diff(down.edges)[:, None] * np.diff(across.edges))
 
     def chips(self) -> NDArray[np.int64]:
         """Give the counts so far: shape (masks, rows, cols)."""
+        windows = self._windows
         total = np.zeros(np.add(self._cells.shape, (0, 1, 1)), np.int64)
         total[:, 1:, 1:] = self._cells.cumsum(axis=1).cumsum(axis=2)
         y, x = (
             np.searchsorted(edges, spans)
-            for edges, spans in ((self._ys, self._windows.down), (self._xs, self._windows.across))
+            for edges, spans in ((windows.ys, windows.down), (windows.xs, windows.across))
         )
         rows = total[:, y[:, 1]] - total[:, y[:, 0]]
         return rows[:, :, x[:, 1]] - rows[:, :, x[:, 0]]
@@ -157,25 +206,15 @@ class Tally:
         """Turn counts into shares of the pixels of each chip, both of shape (rows, cols)."""
         return (counts / self._windows.pixels).astype(np.float32)
 
-    def _put(self, row: int, col: int, cells: NDArray[np.int64]) -> None:
+    def _cut(self, height: int, width: int, *, top: int, left: int) -> tuple[_Stretch, _Stretch]:
+        down = self._down(top, top + height, _JUDGED // width)
+        return down, self._across(left, left + width, _JUDGED)
+
+    def _put(self, down: _Stretch, across: _Stretch, cells: NDArray[np.int64]) -> None:
         height, width = cells.shape[-2:]
+        rows, cols = (
+            slice(down.first, down.first + height),
+            slice(across.first, across.first + width),
+        )
         with self._lock:
-            self._cells[:, row : row + height, col : col + width] += cells
-
-
-def _pieces(edges: list[int]) -> tuple[list[int], list[int]]:
-    """Cut cells into pieces of some rows at most; gives the first row of each and the one after."""
-    starts = [row for first, last in pairwise(edges) for row in range(first, last, _PIECE)]
-    ends = [min(row + _PIECE, edges[bisect(edges, row)]) for row in starts]
-    return starts, ends
-
-
-def _cut(edges: NDArray[np.int64], first: int, last: int) -> tuple[int, NDArray[np.int64]]:
-    """Cut a stretch of pixels at the edges inside; gives the number of its first cell as well.
-
-    What lies beyond the last edge is cut off.
-    """
-    last = min(last, int(edges[-1]))
-    start = int(np.searchsorted(edges, first, side="right"))
-    end = int(np.searchsorted(edges, last))
-    return start - 1, np.concatenate(([first], edges[start:end], [last]))
+            self._cells[:, rows, cols] += cells

@@ -1,9 +1,9 @@
 """Where a whole grid lies on earth, and how two boxes on earth lie to each other."""
 
-from pyproj import Transformer
 from shapely import MultiPolygon, Polygon, box
 
 from chipmill.errors import SceneError
+from chipmill.model.footprint import to_lonlat
 from chipmill.model.grid import Grid
 from chipmill.model.scene import BBox
 
@@ -17,13 +17,12 @@ def extent(grid: Grid) -> BBox:
     """Give the box of a grid in degrees (OGC:CRS84); it may cross the antimeridian.
 
     Raises:
-        SceneError: The grid has no place on earth in its CRS.
+        SceneError: The CRS is not known, or the grid has no place on earth in it.
     """
     a, b, c, d, e, f = grid.transform
     xs = [a * col + b * row + c for col in (0, grid.width) for row in (0, grid.height)]
     ys = [d * col + e * row + f for col in (0, grid.width) for row in (0, grid.height)]
-    to_lonlat = Transformer.from_crs(grid.crs, "OGC:CRS84", always_xy=True)
-    west, south, east, north = to_lonlat.transform_bounds(
+    west, south, east, north = to_lonlat(grid.crs).transform_bounds(
         min(xs), min(ys), max(xs), max(ys), densify_pts=_POINTS
     )
     if not all(abs(each) <= _TURN for each in (west, south, east, north)):

@@ -3,9 +3,7 @@
 import math
 from functools import lru_cache
 
-import antimeridian
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
@@ -18,6 +16,17 @@ METRES_PER_DEGREE = 6_371_008.8 * math.pi / 180
 
 _HALF = 180
 """Degrees; a chip that seems wider crosses the antimeridian."""
+_WKB = np.dtype(
+    [
+        ("little", "u1"),
+        ("kind", "<u4"),
+        ("rings", "<u4"),
+        ("points", "<u4"),
+        ("ring", "<f8", (5, 2)),
+    ]
+)
+"""A polygon of one ring of five points (OGC 06-103r4, Simple Feature Access, 8.2)."""
+_POLYGON = 3
 
 
 def pixel_metres(grid: Grid, *, latitude: float) -> float:
@@ -27,12 +36,42 @@ def pixel_metres(grid: Grid, *, latitude: float) -> float:
         grid: A grid in a projected or geographic CRS.
         latitude: Where a degree of longitude is measured when the CRS is geographic.
     """
-    crs = CRS.from_user_input(grid.crs)
     x, y = grid.pixel
-    if crs.is_geographic:
+    units = _units(grid.crs)
+    if units is None:
         return METRES_PER_DEGREE * max(x * math.cos(math.radians(latitude)), y)
-    factors = [axis.unit_conversion_factor for axis in crs.axis_info[:2]]
-    return max(x * factors[0], y * factors[-1])
+    return max(x * units[0], y * units[1])
+
+
+def remainder_area(chips: ChipGrid) -> float:
+    """Give the area of a scene's pixels that belong to no chip, in square metres.
+
+    It is measured in the plane of a projected CRS; in degrees on a sphere of the mean radius of the
+    earth, at the latitude of each row.
+    """
+    grid, used = chips.grid, (chips.rows * chips.size, chips.cols * chips.size)
+    a, b, _, d, e, f = grid.transform
+    units = _units(grid.crs)
+    if units:
+        left = grid.height * grid.width - used[0] * used[1]
+        return abs(a * e - b * d) * units[0] * units[1] * left
+    middles = np.radians(f + e * (np.arange(grid.height) + 0.5) + d * grid.width / 2)
+    free = np.where(np.arange(grid.height) < used[0], grid.width - used[1], grid.width)
+    pixel = abs(a * e - b * d) * METRES_PER_DEGREE**2
+    return float((np.cos(middles) * free).sum() * pixel)
+
+
+@lru_cache(maxsize=128)
+def _units(crs: str) -> tuple[float, float] | None:
+    """Give the metres in a unit of x and y; None: they are degrees."""
+    try:
+        known = CRS.from_user_input(crs)
+    except ProjError as err:
+        raise _unknown(crs, err) from err
+    if known.is_geographic:
+        return None
+    factors = [axis.unit_conversion_factor for axis in known.axis_info[:2]]
+    return factors[0], factors[-1]
 
 
 def lonlat_corners(chips: ChipGrid) -> NDArray[np.float64]:
@@ -62,7 +101,7 @@ def lonlat_centres(chips: ChipGrid) -> NDArray[np.float64]:
 
 
 def _lonlat(points: NDArray[np.float64], crs: str) -> NDArray[np.float64]:
-    lon, lat = _to_lonlat(crs).transform(points[..., 0], points[..., 1])
+    lon, lat = to_lonlat(crs).transform(points[..., 0], points[..., 1])
     placed = np.stack([lon, lat], axis=-1)
     if not np.isfinite(placed).all():
         raise SceneError(f"chips lie outside of what {crs[:60]} can show; drop the scene")
@@ -70,23 +109,31 @@ def _lonlat(points: NDArray[np.float64], crs: str) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=128)
-def _to_lonlat(crs: str) -> Transformer:
-    """Make a transformer once for all scenes of a CRS; several threads may use it (pyproj 3.1)."""
+def to_lonlat(crs: str) -> Transformer:
+    """Make a transformer once for all scenes of a CRS; several threads may use it (pyproj 3.1).
+
+    Raises:
+        SceneError: The CRS is not known.
+    """
     try:
         return Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
     except ProjError as err:
-        raise SceneError(f"{crs[:60]!r} is no CRS that is known ({err}); drop the scene") from err
+        raise _unknown(crs, err) from err
 
 
-def polygons(corners: NDArray[np.float64]) -> NDArray[np.object_]:
-    """Build the polygon of each chip.
+def _unknown(crs: str, err: ProjError) -> SceneError:
+    return SceneError(f"{crs[:60]!r} is no CRS that is known ({err}); drop the scene")
+
+
+def polygons(corners: NDArray[np.float64]) -> list[bytes]:
+    """Write the polygon of each chip.
 
     Args:
         corners: Shape (rows + 1, cols + 1, 2), longitude and latitude.
 
     Returns:
-        Shape (rows * cols,), row-major: shapely polygons, counter-clockwise; a chip that crosses
-        the antimeridian is a multipolygon of its two sides.
+        The WKB of each chip, row-major: polygons, counter-clockwise; a chip that crosses the
+        antimeridian is a multipolygon of its two sides.
     """
     ring = np.stack(
         [corners[:-1, :-1], corners[1:, :-1], corners[1:, 1:], corners[:-1, 1:], corners[:-1, :-1]],
@@ -96,10 +143,22 @@ def polygons(corners: NDArray[np.float64]) -> NDArray[np.object_]:
     ring[..., 0] += 360 * (over[:, None] & (ring[..., 0] < 0))
     clockwise = _areas(ring) < 0  # where rows go north
     ring[clockwise] = ring[clockwise, ::-1]
-    shapes = np.asarray(shapely.polygons(ring))
-    for chip in np.flatnonzero(over):
-        shapes[chip] = antimeridian.fix_polygon(shapes[chip])
-    return shapes
+    written = np.empty(len(ring), _WKB)
+    written["little"], written["kind"] = 1, _POLYGON
+    written["rings"], written["points"], written["ring"] = 1, ring.shape[1], ring
+    found: list[bytes] = written.view(f"V{_WKB.itemsize}").tolist()
+    for chip in np.flatnonzero(over).tolist():
+        found[chip] = _two_sides(ring[chip])
+    return found
+
+
+def _two_sides(ring: NDArray[np.float64]) -> bytes:
+    """Write a chip that crosses the antimeridian, of which longitudes reach beyond 180 degrees."""
+    # They take memory and time to load, and hardly a scene needs them.
+    import antimeridian  # noqa: PLC0415
+    import shapely  # noqa: PLC0415
+
+    return shapely.to_wkb(antimeridian.fix_polygon(shapely.Polygon(ring)))
 
 
 def _areas(ring: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -115,23 +174,28 @@ def boxes(corners: NDArray[np.float64]) -> NDArray[np.float64]:
         Shape (rows * cols, 4): west, south, east, north; west > east across the antimeridian, as
         GeoJSON has it.
     """
-    lon = _four(corners[..., 0])
-    lat = _four(corners[..., 1])
+    west, far = _least_and_most(corners[..., 0])
+    south, north = _least_and_most(corners[..., 1])
     over = crosses(corners)
-    east_of_it = np.where(over[:, None] & (lon < 0), lon + 360, lon)
-    west, far = east_of_it.min(axis=1), east_of_it.max(axis=1)
+    if over.any():
+        lon = np.where(corners[..., 0] < 0, corners[..., 0] + 360, corners[..., 0])
+        west, far = (
+            np.where(over, *both) for both in zip(_least_and_most(lon), (west, far), strict=True)
+        )
     east = far - 360 * (far > _HALF)
-    return np.stack([west, lat.min(axis=1), east, lat.max(axis=1)], axis=1)
+    return np.stack([west, south, east, north], axis=1)
 
 
 def crosses(corners: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Tell which chips cross the antimeridian: shape (rows * cols,)."""
-    lon = _four(corners[..., 0])
-    return (lon.max(axis=1) - lon.min(axis=1)) > _HALF
+    west, east = _least_and_most(corners[..., 0])
+    return (east - west) > _HALF
 
 
-def _four(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the values at the four corners of each chip: shape (rows * cols, 4)."""
-    return np.stack(
-        [values[:-1, :-1], values[1:, :-1], values[1:, 1:], values[:-1, 1:]], axis=-1
-    ).reshape(-1, 4)
+def _least_and_most(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Give the extremes of the values at the corners of each chip, two of shape (rows * cols,)."""
+    one, other, third, last = values[:-1, :-1], values[1:, :-1], values[1:, 1:], values[:-1, 1:]
+    return (
+        np.minimum(np.minimum(one, other), np.minimum(third, last)).reshape(-1),
+        np.maximum(np.maximum(one, other), np.maximum(third, last)).reshape(-1),
+    )

@@ -4,7 +4,7 @@ A rule is asked once what each value means that its band can hold. What it answe
 true and false, which often has a shorter form: some bits of which any is set, or a few stretches
 of values. Both are told by operations that go through dozens of pixels at once; only a table
 without such a form is looked up pixel by pixel. Each form is made from the table, and so says the
-same.
+same. Where the upper byte of a pixel says nothing, only the lower one is looked at.
 """
 
 from collections.abc import Callable
@@ -15,13 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chipmill.model.quality import QualityRule
+from chipmill.model.scratch import Scratch
 
-Mask = Callable[[NDArray[Any], NDArray[np.bool_]], object]
-"""Tells something of values (y, x), and writes it into an array of the same shape: memory that is
-used again stays in the cache."""
+Mask = Callable[[NDArray[Any], NDArray[np.bool_], NDArray[Any]], object]
+"""Tells something of values (y, x), and writes it into an array of the same shape; a third one, of
+the shape and the type of the values, is room for what comes between."""
 
-_STRETCHES = 6
-"""So many stretches of values are told faster than by looking up."""
+_OF_BITS = 3
+"""Passes over the pixels that a test of bits takes, at most."""
+_LOOKED_UP = 15
+"""Looking up costs as much as so many passes over the pixels."""
+_BYTE, _BOOL = np.dtype(np.uint8), np.dtype(np.bool_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +35,9 @@ class Judge:
     masks: Callable[[tuple[NDArray[Any], ...], NDArray[np.bool_]], None]
     """Tells nodata, and what is cloud *or* nodata, of the pixels (y, x) of a band; writes it into
     an array (2, y, x). A pixel is cloud or nodata, never both: the cloud is the difference."""
-    strange: Callable[[NDArray[Any]], tuple[int, int]]
-    """Counts the pixels that the rule cannot be meant for, and those that are not nodata."""
+    strange: Callable[[NDArray[Any]], tuple[int, int]] | None
+    """Counts the pixels that the rule cannot be meant for, and those that are not nodata; None: it
+    can be meant for all."""
 
 
 def judge(rule: QualityRule, dtype: np.dtype[Any]) -> Judge:
@@ -40,26 +45,40 @@ def judge(rule: QualityRule, dtype: np.dtype[Any]) -> Judge:
     if dtype.kind != "u" or dtype.itemsize > np.dtype(np.uint16).itemsize:
         return Judge(
             lambda bands, out: _plain(rule, bands[0], out),
-            lambda values: _plainly_strange(rule, values),
+            (lambda values: _plainly_strange(rule, values)) if rule.always else None,
         )
     every = np.arange(2 ** (8 * dtype.itemsize), dtype=dtype)
     nodata, cloud = rule.masks(every)
     always, _ = replace(rule, nodata=rule.always).masks(every)
-    empty, either = _mask(nodata, every), _mask(nodata | cloud, every)
-    odd = _mask(~(always | nodata) if rule.always else np.zeros_like(always), every)
+    tables = np.stack([nodata, nodata | cloud, ~(always | nodata)])
+    scratch, lower = Scratch(), _lower(tables)
+    looked = tables if lower is None else lower
+    kind = dtype if lower is None else _BYTE
+    empty, either, odd = (_mask(table, scratch) for table in looked)
+
+    def pixels(values: NDArray[Any]) -> NDArray[Any]:
+        if values.dtype == kind:
+            return values
+        found = scratch.array("lower", values.shape, kind)
+        np.copyto(found, values, casting="unsafe")
+        return found
 
     def masks(bands: tuple[NDArray[Any], ...], out: NDArray[np.bool_]) -> None:
-        empty(bands[0], out[0])
-        either(bands[0], out[1])
+        values = pixels(bands[0])
+        room = scratch.array("room", values.shape, kind)
+        empty(values, out[0], room)
+        either(values, out[1], room)
 
     def strange(values: NDArray[Any]) -> tuple[int, int]:
-        found = np.empty(values.shape, np.bool_)
-        odd(values, found)
+        values = pixels(values)
+        found = scratch.array("sample", values.shape, _BOOL)
+        room = scratch.array("room", values.shape, kind)
+        odd(values, found, room)
         count = _count(found)
-        empty(values, found)
+        empty(values, found, room)
         return count, values.size - _count(found)
 
-    return Judge(masks, strange)
+    return Judge(masks, strange if rule.always else None)
 
 
 def _plain(rule: QualityRule, values: NDArray[Any], out: NDArray[np.bool_]) -> None:
@@ -77,36 +96,67 @@ def _count(mask: NDArray[np.bool_]) -> int:
     return int(np.count_nonzero(mask))
 
 
-def _mask(table: NDArray[np.bool_], every: NDArray[Any]) -> Mask:
+def _lower(tables: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    """Give the tables of the lower byte, shape (tables, 256), where the upper one says nothing."""
+    by_upper = tables.reshape(len(tables), -1, 2**8)
+    return by_upper[:, 0] if (by_upper == by_upper[:, :1]).all() else None
+
+
+def _mask(table: NDArray[np.bool_], scratch: Scratch) -> Mask:
     """Give the cheapest form of a table that holds one answer for every value."""
     edges = np.flatnonzero(np.diff(table, prepend=False, append=False))
-    if len(edges) <= 2 * _STRETCHES:
-        tests = [_stretch(first, end, len(table)) for first, end in edges.reshape(-1, 2).tolist()]
-        return lambda values, out: _any(tests, values, out)
-    bits = sum(1 << bit for bit in range(len(table).bit_length() - 1) if table[1 << bit])
-    if np.array_equal(table, (every & bits) != 0):
-        return lambda values, out: np.not_equal(np.bitwise_and(values, bits), 0, out=out)
-    return lambda values, out: table.take(values, out=out, mode="clip")
+    stretches = [(first, end) for first, end in edges.reshape(-1, 2).tolist()]
+    ends = {0, len(table)}
+    passes = sum(2 if end - first == 1 or {first, end} & ends else 3 for first, end in stretches)
+    for wanted in (True, False):
+        bits = sum(
+            1 << bit for bit in range(len(table).bit_length() - 1) if table[1 << bit] == wanted
+        )
+        if passes > _OF_BITS and np.array_equal(
+            table == wanted, (np.arange(len(table)) & bits) != 0
+        ):
+            return _bits(bits, len(table), wanted=wanted)
+    if passes > _LOOKED_UP:
+        return lambda values, out, _: table.take(values, out=out, mode="clip")
+    tests = [_stretch(first, end, len(table)) for first, end in stretches]
+    return _any(tests, scratch)
+
+
+def _bits(bits: int, size: int, *, wanted: bool) -> Mask:
+    """Tell where any of some bits is set, or none."""
+    if wanted and bits == 1 and size == 2**8:  # the bit is the answer
+        return lambda values, out, _: np.bitwise_and(values, 1, out=out.view(_BYTE))
+    test = np.not_equal if wanted else np.equal
+    return lambda values, out, room: test(np.bitwise_and(values, bits, out=room), 0, out=out)
 
 
 def _stretch(first: int, end: int, size: int) -> Mask:
     """Tell the values from `first` to before `end`, of all that are smaller than `size`."""
     if end - first == 1:
-        return lambda values, out: np.equal(values, first, out=out)
+        return lambda values, out, _: np.equal(values, first, out=out)
     if end == size:
-        return lambda values, out: np.greater_equal(values, first, out=out)
+        return lambda values, out, _: np.greater_equal(values, first, out=out)
     if first == 0:
-        return lambda values, out: np.less(values, end, out=out)
+        return lambda values, out, _: np.less(values, end, out=out)
     # Below the first value the difference wraps around to a large one.
-    return lambda values, out: np.less(np.subtract(values, first), end - first, out=out)
+    return lambda values, out, room: np.less(
+        np.subtract(values, first, out=room), end - first, out=out
+    )
 
 
-def _any(tests: list[Mask], values: NDArray[Any], out: NDArray[np.bool_]) -> None:
+def _any(tests: list[Mask], scratch: Scratch) -> Mask:
+    """Tell where any of some tests says yes."""
     if not tests:
-        out[:] = False
-        return
-    tests[0](values, out)
-    found = np.empty(out.shape if len(tests) > 1 else 0, np.bool_)
-    for test in tests[1:]:
-        test(values, found)
-        np.logical_or(out, found, out=out)
+        return lambda _, out, __: out.fill(0)
+    first, *others = tests
+    if not others:
+        return first
+
+    def test(values: NDArray[Any], out: NDArray[np.bool_], room: NDArray[Any]) -> None:
+        first(values, out, room)
+        found = scratch.array("found", out.shape, _BOOL)
+        for each in others:
+            each(values, found, room)
+            np.logical_or(out, found, out=out)
+
+    return test

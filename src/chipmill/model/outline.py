@@ -3,9 +3,9 @@
 import antimeridian
 import numpy as np
 import shapely
-from pyproj import Transformer
 
 from chipmill.errors import SceneError
+from chipmill.model.footprint import to_lonlat
 from chipmill.model.grid import Grid
 from chipmill.model.scene import BBox
 
@@ -21,16 +21,15 @@ def outline(grid: Grid) -> tuple[shapely.Geometry, BBox]:
     antimeridian the outline is a multipolygon and the box has west > east, as GeoJSON has them.
 
     Raises:
-        SceneError: A point of it has no place on earth in this CRS.
+        SceneError: The CRS is not known, or a point has no place on earth in it.
     """
     steps = np.linspace(0, 1, _STEPS, endpoint=False)
     start, end = np.zeros(_STEPS), np.ones(_STEPS)
     down = np.concatenate([steps, end, 1 - steps, start]) * grid.height
     across = np.concatenate([start, steps, end, 1 - steps]) * grid.width
     a, b, c, d, e, f = grid.transform
-    to_lonlat = Transformer.from_crs(grid.crs, "OGC:CRS84", always_xy=True)
     points = np.stack([c + a * across + b * down, f + d * across + e * down], axis=-1)
-    ring = np.stack(to_lonlat.transform(points[..., 0], points[..., 1]), axis=-1)
+    ring = np.stack(to_lonlat(grid.crs).transform(points[..., 0], points[..., 1]), axis=-1)
     if not np.isfinite(ring).all():
         raise SceneError(f"its edges lie outside of what {grid.crs[:60]} can show; leave it out")
     ring[:, 0] = np.unwrap(ring[:, 0], period=2 * _HALF)

@@ -25,10 +25,14 @@ class Flag:
     def mask(self, values: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Tell where pixels have the flag: a mask of the same shape."""
         if self.width is None:
-            return np.isin(values, self.values)
+            return _among(values, self.values)
         if self.width == 1 and self.values == (1,):
             return (values & (1 << self.first)) != 0
-        return np.isin((values >> self.first) & ((1 << self.width) - 1), self.values)
+        return _among((values >> self.first) & ((1 << self.width) - 1), self.values)
+
+
+def _among(values: NDArray[np.integer], wanted: tuple[int, ...]) -> NDArray[np.bool_]:
+    return values == wanted[0] if len(wanted) == 1 else np.isin(values, wanted)
 
 
 def value(*values: int, aliases: tuple[str, ...] = ()) -> Flag:

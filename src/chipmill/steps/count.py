@@ -1,15 +1,18 @@
 """count: cloud and nodata of every chip of a scene, wherever its files lie.
 
-Each file is gone through once, in batches of blocks that several threads take side by side. What
-tells nodata in a file of data, cheapest first: a mask of the file's own; else its alpha band, and
-the nodata value; else nothing, and then no pixel is read. A block that the file does not hold is
-nodata.
+Each file is gone through once, in batches of blocks. Several threads take them side by side where
+that saves time: where a store elsewhere is waited for, or much is to be decoded. What tells nodata
+in a file of data, cheapest first: a mask of the file's own; else its alpha band, and the nodata
+value; else nothing, and then no pixel is read. A block that the file does not hold is nodata.
 """
 
+import math
+import os
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -25,17 +28,21 @@ from chipmill.model.count import Masks, Tally, Windows, nodata_masks
 from chipmill.model.grid import ChipGrid
 from chipmill.model.judge import Judge, judge
 from chipmill.model.quality import QualityRule
+from chipmill.model.scratch import Scratch
 from chipmill.steps.blocks import check_header
 
 AT_ONCE = 4
-"""Batches of a scene that are read and decoded side by side."""
+"""Batches of a scene that are read from elsewhere and decoded side by side."""
+_LITTLE = 2**28
+"""Bytes of pixels of local files that one thread decodes sooner than several have shared them out:
+some tenths of a second."""
 MOST_STRANGE = 0.05
 """Share of pixels that a quality rule cannot be meant for, above which a band is another one. The
 recorded scenes have none of their own product, and 40 % and more of another."""
 _Job = tuple[ArchivedFile, tuple[int, ...]]
 """A file, and the positions of its bands."""
-_SAMPLE = 8
-"""Every eighth pixel of a row and a column tells what a band is."""
+_SAMPLE = 32
+"""Of so many rows one tells what a band is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,14 +65,26 @@ class _Pass:
     fills: tuple[float, ...]
     """What stands for the pixels of each band where the file does not hold a block."""
     tally: Tally
+    scratch: Scratch
     judge: Judge | None = None
     """Of a quality band."""
     sampled: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     """How many pixels were strange, of how many."""
 
+    @property
+    def is_needless(self) -> bool:
+        """Tell whether no pixel can be nodata, and every block is there."""
+        return self.tells is None and self.layer.is_whole(self.bands)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the pixels that are looked at."""
+        looks = 0 if self.tells is None else len(self.bands)
+        return math.prod(self.tally.reach) * looks * self.layer.dtype.itemsize
+
     def batches(self) -> list[list[Spot]]:
         """List what is to be read; blocks that belong to no chip are not."""
-        if self.tells is None and self.layer.is_whole(self.bands):
+        if self.is_needless:
             return []
         spots = self.layer.spots(self.bands, reach=self.tally.reach)
         if self.tells is not None:
@@ -79,15 +98,14 @@ class _Pass:
         """Read a batch and count its pixels."""
         if self.tells is None:
             return
-        for spot, found in self.tiff.read(self.layer, batch, self.bands):
+        for spot, found in self.tiff.read(self.layer, batch, self.bands, self.scratch):
             pixels = tuple(
                 np.full(spot.shape, fill, self.layer.dtype) if band is None else band
                 for band, fill in zip(found, self.fills, strict=True)
             )
             self.tally.add(pixels, self.tells, top=spot.top, left=spot.left)
-            if self.judge:
-                sample = pixels[0][::_SAMPLE, ::_SAMPLE]
-                self.sampled.append(self.judge.strange(sample))
+            if self.judge and self.judge.strange:
+                self.sampled.append(self.judge.strange(pixels[0][::_SAMPLE]))
 
 
 def count_chips(
@@ -123,31 +141,36 @@ def count_chips(
         for grid, key in keys.items()
     }
 
+    scratch = Scratch()
+
     def opened(job: _Job) -> _Pass:
         file, bands = job
         windows = windows_of[file.grid]
         tiff = open_tiff(*place(file.key))
         check_header(tiff, file, bands)
         if file is scene.quality and rule:
-            return _judging(tiff, windows, rule)
-        return _emptiness(tiff, file, bands, windows, alpha=alpha)
+            return _judging(tiff, windows, rule, scratch)
+        return _emptiness(tiff, file, bands, windows, scratch, alpha=alpha)
 
-    passes = _gone_through(jobs, opened)
+    near = all(place(file.key).is_near for file, _ in jobs)
+    passes = _gone_through(jobs, opened, near=near)
+    worst = _worst(passes, (chips.rows, chips.cols))
     if not rule:
-        return Shares(cloud=np.zeros((chips.rows, chips.cols), np.float32), nodata=_worst(passes))
+        return Shares(cloud=np.zeros_like(worst), nodata=worst)
     quality = passes[-1]
     _refuse_another_band(quality, rule)
     empty, either = quality.tally.chips()
-    return Shares(cloud=quality.tally.share(either - empty), nodata=_worst(passes))
+    return Shares(cloud=quality.tally.share(either - empty), nodata=worst)
 
 
-def _gone_through(jobs: list[_Job], opened: Callable[[_Job], _Pass]) -> list[_Pass]:
-    """Open all files and take all their batches, several side by side."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+def _gone_through(jobs: list[_Job], opened: Callable[[_Job], _Pass], *, near: bool) -> list[_Pass]:
+    """Open all files and take all their batches, several side by side where that saves time."""
+    with ThreadPoolExecutor(min(AT_ONCE, os.cpu_count() or 1) if near else AT_ONCE) as pool:
         try:
-            passes = list(pool.map(opened, jobs))
+            passes = list((map if near else pool.map)(opened, jobs))
             work = [(each, batch) for each in passes for batch in each.batches()]
-            deque(pool.map(_count, work), maxlen=0)
+            little = near and sum(each.size for each in passes) <= _LITTLE
+            deque((map if little else pool.map)(_count, work), maxlen=0)
         except BaseException:
             pool.shutdown(cancel_futures=True)  # a damaged scene is not gone through to its end
             raise
@@ -158,9 +181,13 @@ def _count(work: tuple[_Pass, list[Spot]]) -> None:
     work[0].count(work[1])
 
 
-def _worst(passes: list[_Pass]) -> NDArray[np.float32]:
+def _worst(passes: list[_Pass], shape: tuple[int, int]) -> NDArray[np.float32]:
     """Give the nodata of the file that has most of it, chip by chip."""
-    return np.max([each.tally.share(each.tally.chips()[0]) for each in passes], axis=0)
+    worst = np.zeros(shape, np.float32)
+    for each in passes:
+        if not each.is_needless:
+            np.maximum(worst, each.tally.share(each.tally.chips()[0]), out=worst)
+    return worst
 
 
 def _data_files(scene: ArchivedScene) -> list[_Job]:
@@ -172,7 +199,7 @@ def _data_files(scene: ArchivedScene) -> list[_Job]:
     ]
 
 
-def _judging(tiff: Tiff, windows: Windows, rule: QualityRule) -> _Pass:
+def _judging(tiff: Tiff, windows: Windows, rule: QualityRule, scratch: Scratch) -> _Pass:
     fast = judge(rule, tiff.image.dtype)
     return _Pass(
         tiff=tiff,
@@ -180,23 +207,32 @@ def _judging(tiff: Tiff, windows: Windows, rule: QualityRule) -> _Pass:
         bands=(1,),
         tells=fast.masks,
         fills=(tiff.fill,),
-        tally=Tally(windows, masks=2),
+        tally=Tally(windows, masks=2, scratch=scratch),
+        scratch=scratch,
         judge=fast,
     )
 
 
 def _emptiness(
-    tiff: Tiff, file: ArchivedFile, bands: tuple[int, ...], windows: Windows, *, alpha: bool
+    tiff: Tiff,
+    file: ArchivedFile,
+    bands: tuple[int, ...],
+    windows: Windows,
+    scratch: Scratch,
+    *,
+    alpha: bool,
 ) -> _Pass:
     """Find the cheapest way to tell the nodata pixels of a file of data."""
-    tally = Tally(windows, masks=1)
+    made = partial(
+        _Pass, tiff=tiff, tally=Tally(windows, masks=1, scratch=scratch), scratch=scratch
+    )
     if tiff.mask:
-        return _Pass(tiff=tiff, layer=tiff.mask, bands=(1,), tells=_zero, fills=(0,), tally=tally)
+        return made(layer=tiff.mask, bands=(1,), tells=_zero, fills=(0,))
     tells = nodata_masks(file.nodata, tiff.image.dtype)
     fills = (0 if file.nodata is None or tells is None else file.nodata,) * len(bands)
     if alpha and tiff.alpha and tiff.alpha not in bands:
         bands, fills, tells = (*bands, tiff.alpha), (*fills, 0), _alpha_or(tells)
-    return _Pass(tiff=tiff, layer=tiff.image, bands=bands, tells=tells, fills=fills, tally=tally)
+    return made(layer=tiff.image, bands=bands, tells=tells, fills=fills)
 
 
 def _zero(bands: tuple[NDArray[Any], ...], out: NDArray[np.bool_]) -> None:

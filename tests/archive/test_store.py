@@ -1,6 +1,8 @@
 """One contract of all object stores, kept by a directory and by a real S3 server."""
 
 import io
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -150,3 +152,41 @@ def test_wrong_credentials_are_an_error_for_good(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not the secret")
     with pytest.raises(StoreError, match="access denied"):
         Store.open(s3_archive.url).get("key")
+
+
+def test_a_forked_process_is_told_that_it_cannot_use_a_store(tmp_path: Path) -> None:
+    """It has not the threads of obstore: without a word it would wait for ever."""
+    url = (tmp_path / "there").as_uri()
+    code = f"""
+import os
+from chipmill.errors import StoreError
+from chipmill.io.store import Store
+store = Store.open({url!r})
+store.put("a", b"1")
+if child := os.fork():
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+try:
+    store.get("a")
+except StoreError as err:
+    os._exit(7 if "forked" in str(err) and "spawn" in str(err) else 8)
+os._exit(9)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=120)
+    assert done.returncode == 7
+
+
+def test_a_process_may_fork_before_it_uses_a_store(tmp_path: Path) -> None:
+    """A pool that is forked first works as ever, each process with threads of its own."""
+    url = (tmp_path / "there").as_uri()
+    code = f"""
+import os
+from chipmill.io.store import Store
+store = Store.open({url!r})
+if child := os.fork():
+    store.put("parent", b"1")
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+store.put("child", b"2")
+os._exit(0 if store.get("child") == b"2" else 9)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=120)
+    assert done.returncode == 0

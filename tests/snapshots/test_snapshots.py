@@ -145,6 +145,21 @@ def test_what_is_young_stays(archive: Store, put_part: PutPart) -> None:
     assert archive.size(foreign) == 4
 
 
+def test_what_killed_writers_left_goes_when_it_is_old(archive: Store, put_part: PutPart) -> None:
+    """No listing shows it, so nothing else would ever remove it; a young one has its writer yet."""
+    put_part(archive, "a")
+    merge_index(archive, chip_size=SIZE)
+    folder = archive.local_path("assets/s/scene")
+    assert folder
+    folder.mkdir(parents=True)
+    for name in ("red.tif#123", "blue.tif#4", "a#b.tif"):
+        (folder / name).write_bytes(b"half")
+    os.utime(folder / "red.tif#123", (0, 0))
+    found = collect_garbage(archive, remove=True)
+    assert (found.keys, found.size) == (("assets/s/scene/red.tif#123",), 4)
+    assert {path.name for path in folder.iterdir()} == {"blue.tif#4", "a#b.tif"}
+
+
 def test_a_plan_that_cannot_be_read_keeps_everything(archive: Store, put_part: PutPart) -> None:
     """What it names is not known, so nothing may go."""
     put_part(archive, "a")

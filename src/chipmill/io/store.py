@@ -1,11 +1,11 @@
 """Object stores by URL: `s3://`, `gs://`, `az://`, `file://`, all through obstore.
 
-S3 takes its credentials, region and endpoint from the usual `AWS_…` variables.
+S3 takes its credentials, region and endpoint from the usual `AWS_…` variables. A process that was
+forked from one that has used a store is refused: see `chipmill.io.forked`.
 """
 
 import os
 import re
-import secrets
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -22,7 +22,9 @@ from obstore import exceptions as obx
 from obstore.store import ObjectStore, from_url
 
 from chipmill.errors import AlreadyThereError, MissingError, StoreError, TransientError
+from chipmill.io.forked import using
 from chipmill.io.relay import relayed
+from chipmill.io.unfinished import write_file
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig  # of its stubs alone
@@ -35,10 +37,6 @@ PARTS_AT_ONCE = 1
 _LONGEST = timedelta(minutes=5)
 """A request that takes longer is given up: S3 takes a part in a second or so."""
 SCHEMES = ("file", "s3", "gs", "az")
-_WRITE_BYTES = 2**15
-"""Bytes that are written to a file at once. Linux looks for a run of memory as long as a write;
-up to this many (`PAGE_ALLOC_COSTLY_ORDER`) it finds one at once. Larger writes took three times
-the CPU where memory was in pieces."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +73,7 @@ class Store:
         root = url.rstrip("/")
         if urlsplit(root).scheme not in SCHEMES:
             raise StoreError(f"{url} names no object store; use one of {', '.join(SCHEMES)}")
-        with _translated(root):
+        with _named(root):
             if root.startswith("file://"):
                 _local(root).mkdir(parents=True, exist_ok=True)
                 return cls(root, from_url(root))
@@ -162,8 +160,8 @@ class Store:
         """Stream an object in; where `chunks` raises, nothing appears under the key."""
         path = self.local_path(key)
         if path is not None:
-            with _translated(self.href(key)):
-                _write_file(path, chunks)
+            with _named(self.href(key)):
+                write_file(path, chunks)
             return
         rest = iter(chunks)
         first = _gathered(rest)
@@ -282,22 +280,6 @@ class _Reader(RawIOBase):
         return len(data)
 
 
-def _write_file(path: Path, chunks: Iterable[bytes]) -> None:
-    """Write a file under a name that no listing shows, and rename it when it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # obstore's own form of a file that is being written: a number after the sign.
-    part = path.with_name(f"{path.name}#{secrets.randbelow(10**12)}")
-    try:
-        with part.open("xb") as file:
-            for chunk in chunks:
-                for start in range(0, len(chunk), _WRITE_BYTES):
-                    file.write(memoryview(chunk)[start : start + _WRITE_BYTES])
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
 def _gathered(chunks: Iterator[bytes]) -> list[bytes]:
     """Take chunks until they fill a part, or end."""
     taken: list[bytes] = []
@@ -336,6 +318,14 @@ _MEANING: tuple[tuple[type[Exception], Callable[[str], Exception]], ...] = (
 
 @contextmanager
 def _translated(where: str) -> Generator[None]:
+    """Use obstore for a place, in a process that can."""
+    using(where)
+    with _named(where):
+        yield
+
+
+@contextmanager
+def _named(where: str) -> Generator[None]:
     """Turn the errors of obstore and the file system into chipmill's, naming the place."""
     try:
         yield

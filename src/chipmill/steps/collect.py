@@ -1,4 +1,4 @@
-"""collect: remove what no snapshot that is kept is made of.
+"""collect: remove what no snapshot that is kept is made of, and what killed writers left.
 
 Kept are the newest steps of history, the snapshots that plans name, and everything young: a merge
 that is under way has written files that no document names yet.
@@ -15,6 +15,7 @@ from chipmill.errors import RequestError
 from chipmill.formats import layout
 from chipmill.formats.snapshot import decode_snapshot, named_snapshot
 from chipmill.io.store import Store
+from chipmill.io.unfinished import unfinished
 from chipmill.steps.sheaf import AT_ONCE
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class Garbage:
 def collect_garbage(
     archive: Store, *, keep: int = KEEP, age: timedelta = AGE, remove: bool = False
 ) -> Garbage:
-    """Find what no snapshot that is kept is made of, and remove it if asked to.
+    """Find what no snapshot that is kept is made of, and half-written files; remove them if asked.
 
     Args:
         archive: Where the snapshots of all chip sizes are.
@@ -65,11 +66,17 @@ def collect_garbage(
     kept |= {key for key in entries.keys() - old if _is_document(key)}
     kept |= _named(archive, kept)
     gone = sorted((key for key in old - kept if _is_ours(key)), key=_turn)
+    halves = unfinished(archive.local_path(""), before)
     if remove:
         for key in gone:
             archive.delete(key)
+        for key in halves:
+            if path := archive.local_path(key):
+                path.unlink(missing_ok=True)
         log.info("%d objects of old snapshots are removed", len(gone))
-    return Garbage(keys=tuple(gone), size=sum(entries[key].size for key in gone))
+        log.info("%d files that were never finished are removed", len(halves))
+    size = sum(entries[key].size for key in gone) + sum(halves.values())
+    return Garbage(keys=(*gone, *sorted(halves)), size=size)
 
 
 def _kept_heads(keys: Iterable[str], keep: int) -> set[str]:

@@ -159,6 +159,29 @@ def test_the_page_shows_the_index_and_asks_for_nothing(
     assert browser.complaints() == []
 
 
+def test_a_million_chips_are_drawn(tmp_path: Path, browser: Browser, *, full: bool) -> None:
+    """Each chip is there and can be pointed at, in its colour; a tenth of them without `--full`."""
+    edge = 1_000 if full else 320
+    row, col = np.divmod(np.arange(edge**2), edge)
+    west, south = -5 + 30 / edge * col, 35 + 20 / edge * row
+    shapes = shapely.box(west, south, west + 28 / edge, south + 18 / edge)
+    cloudy = (col >= edge // 2).astype(np.float64)
+    table = drawn_table(shapes, cloudy, name="many")
+    page = tmp_path / "map.html"
+    page.write_text(chips_map(table, title="many", max_cloud=0.3, max_nodata=0), encoding="utf-8")
+    browser.open(page)
+    assert browser.ask("return document.body.dataset.state") == "ready"
+    assert browser.ask("return chipmill.about.chips") == edge**2
+    assert browser.ask("return chipmill.deck.props.layers[1].props.data.length") == edge**2
+    picture = colours(browser)
+    assert min(share(picture, colour) for colour in ((84, 177, 121), (160, 170, 180))) > 0.03
+    said = (
+        f"return chipmill.deck.props.getTooltip({{layer: {{id: 'chips'}}, index: {edge**2 - 1}}})"
+    )
+    assert browser.ask(said)["text"].startswith("naip/many/")
+    assert browser.complaints() == []
+
+
 def test_colours_switch(tmp_path: Path, browser: Browser) -> None:
     """What a person chooses is what is drawn: green and grey, then a ramp of blue, then one hue."""
     grid = Grid(

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pyarrow import parquet
 from typer.testing import CliRunner
 
 from chipmill.cli import app
@@ -54,6 +55,20 @@ def test_a_merge_reads_no_part_twice(archive: Store, put_part: PutPart) -> None:
     os.utime(path, ns=(there.st_atime_ns, there.st_mtime_ns))  # so that it looks as it was
     put_part(archive, "c")
     assert merge_index(archive, chip_size=SIZE).scenes == 3
+
+
+def test_small_scenes_are_merged_some_hundred_at_a_time(archive: Store, put_part: PutPart) -> None:
+    """Each is held as a table with its assets: memory goes with scenes, not only with chips."""
+    for number in range(300):
+        put_part(archive, f"scene-{number}")
+    merged = merge_index(archive, chip_size=SIZE)
+    (path,) = (archive.local_path(key) for key in merged.chip_files)
+    file = parquet.ParquetFile(str(path))
+    groups = [file.read_row_group(n, columns=["scene"]) for n in range(file.num_row_groups)]
+    held = [len(set(group["scene"].to_pylist())) for group in groups]
+    assert sum(held) == 300
+    assert len(held) == 2
+    assert compact_index(archive, chip_size=SIZE) == merged
 
 
 def test_going_back_gives_the_old_name(archive: Store, put_part: PutPart) -> None:

@@ -23,7 +23,7 @@ from chipmill.formats.chip_index import CHIPS, SCENES, WRITING, geo_metadata
 from chipmill.formats.snapshot import Snapshot, snapshot_name
 from chipmill.io.store import PART_BYTES, Store
 from chipmill.model.curve import along_curve
-from chipmill.steps.sheaf import AT_ONCE, KNOWN, Piece, Sheaf
+from chipmill.steps.sheaf import AT_ONCE, KNOWN, Piece, Sheaf, weight
 
 ROWS_PER_GROUP = 64_000
 """Rows of a row group, about."""
@@ -69,8 +69,8 @@ def bind_snapshot(
 def _bound(archive: Store, name: str, pieces: Sequence[Piece]) -> Iterator[Sheaf]:
     places = _places(pieces)
     order = sorted(range(len(pieces)), key=lambda n: (places[n], pieces[n].scene))
-    chips = sum(piece.size for piece in pieces)
-    alike = -(-chips // max(1, -(-chips // ROWS_PER_SHEAF)))
+    rows = sum(weight(piece.size) for piece in pieces)
+    alike = -(-rows // max(1, -(-rows // ROWS_PER_SHEAF)))
     for part in _cut((pieces[n] for n in order), alike):
         yield _bind(archive, name, part)
 
@@ -84,15 +84,15 @@ def _places(pieces: Sequence[Piece]) -> list[int]:
 
 
 def _cut(pieces: Iterable[Piece], size: int) -> Iterator[list[Piece]]:
-    """Divide scenes into runs of `size` chips, or a little more."""
+    """Divide scenes into runs of `size` chips or a little more; small scenes count for more."""
     part: list[Piece] = []
-    chips = 0
+    rows = 0
     for piece in pieces:
         part.append(piece)
-        chips += piece.size
-        if chips >= size:
+        rows += weight(piece.size)
+        if rows >= size:
             yield part
-            part, chips = [], 0
+            part, rows = [], 0
     if part:
         yield part
 

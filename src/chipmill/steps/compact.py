@@ -43,7 +43,7 @@ def _build(archive: Store, newest: Snapshot | None, *, whole: bool) -> Snapshot 
     stay: list[Sheaf] = []
     anew: list[Sheaf] = []
     for sheaf in sheaves(archive, newest):
-        (anew if whole or sheaf.size < ROWS_PER_SHEAF // 2 else stay).append(sheaf)
+        (anew if whole or sheaf.weight < ROWS_PER_SHEAF // 2 else stay).append(sheaf)
     if len(anew) < 2:  # noqa: PLR2004  one sheaf would become itself
         return None
     with spooled() as spool:

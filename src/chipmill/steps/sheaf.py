@@ -19,6 +19,17 @@ KNOWN = ("scene", "collection", "item", "digest", "part", "rows", "cols")
 """Columns of the table of scenes that tell whether a merge has something to do."""
 
 
+_LEAST = 256
+
+
+def weight(size: int) -> int:
+    """Say for how many rows a scene of `size` chips counts where files are divided.
+
+    What is said once a scene takes memory as well, so that a scene of few chips counts for more.
+    """
+    return max(size, _LEAST)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sheaf:
     """Three files with the same scenes."""
@@ -33,6 +44,11 @@ class Sheaf:
     def size(self) -> int:
         """Number of its chips."""
         return sum(self.sizes)
+
+    @property
+    def weight(self) -> int:
+        """For how many rows it counts where files are divided."""
+        return sum(map(weight, self.sizes))
 
     @property
     def sizes(self) -> list[int]:

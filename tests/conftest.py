@@ -162,7 +162,7 @@ def s3_server(binaries: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     command = [str(binaries / "weed"), "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1"]
     command += ["-ip.bind=127.0.0.1", "-filer", "-s3", f"-s3.config={folder / 's3.json'}"]
     command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
-    command += ["-master.volumeSizeLimitMB=64"]
+    command += ["-master.volumeSizeLimitMB=64", "-volume.max=100"]
     command += [f"-{name}.port={port}" for name, port in ports.items()]
     url = f"http://127.0.0.1:{ports['s3']}"
     with (

@@ -105,6 +105,23 @@ def test_who_pays_says_so_in_each_request(store: Store, line: FaultProxy, folder
     assert line.sent[b"x-amz-request-payer"] == 3  # head, first bytes, copy
 
 
+def test_a_file_of_another_server_comes_by_one_request(
+    store: Store, line: FaultProxy, folder: Path, tmp_path: Path
+) -> None:
+    """Its checksums are in the same answer as its bytes."""
+    scene = scene_in_bucket(folder, store)
+    archive = Store.open((tmp_path / "archive").as_uri())
+    document = layout.source_item_key(S2, "drawn")
+    archive.put(document, store.get(document))
+    elsewhere = (("chipmill-source", BucketSettings(endpoint=line.url, region="us-east-1")),)
+    line.sent.clear()
+    done = copy_assets(scene, archive, bands=("red",), access=Access(stores=elsewhere))
+    assert line.sent[b"host"] == line.sent[b"x-amz-checksum-mode"] == done.copied > 0
+    record = read_records(scene, archive)["red"]
+    assert record.verified == "etag"
+    assert record.md5 == hashlib.md5(archive.get(record.key), usedforsecurity=False).hexdigest()
+
+
 def test_a_public_bucket_is_asked_without_a_signature(store: Store, line: FaultProxy) -> None:
     """People without credentials read public data; this server has none and refuses."""
     public = (("public", BucketSettings(endpoint=line.url, region="x", anonymous=True)),)

@@ -7,6 +7,7 @@ A client of boto3 takes 0.15 s to be made and 3 ms of CPU for each request, and 
 headers of answers. Here a request costs little more than its bytes.
 """
 
+import re
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -36,6 +37,8 @@ _BROKEN = 500
 _BUSY = 429
 _ELSEWHERE = {301, 307, 400}
 """How S3 answers who asks another region than the bucket's; a header names the right one."""
+_REGION = re.compile(r"[a-z0-9-]+")
+"""What may become a part of the host's name."""
 
 
 class Body(Protocol):
@@ -89,7 +92,8 @@ class Bucket:
         """Send a request; where another region has the bucket, ask there, now and from now on."""
         reply = self._send(method, key, headers)
         region = reply.headers.get("x-amz-bucket-region", self._region)
-        if reply.status in _ELSEWHERE and region != self._region:
+        known = region == self._region or not _REGION.fullmatch(region)
+        if reply.status in _ELSEWHERE and not known:
             reply.close()
             self._region = region
             reply = self._send(method, key, headers)

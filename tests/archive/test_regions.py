@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import cast
 
 import pytest
 
@@ -26,11 +27,10 @@ class FarServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: FarServer
 
     def do_GET(self) -> None:
         region = self.headers["Authorization"].split("/")[2]
-        self.server.signed_for.append(region)
+        cast("FarServer", self.server).signed_for.append(region)
         if region != "eu-west-1":
             body = b"<Error><Code>AuthorizationHeaderMalformed</Code></Error>"
             self.send_response(400)

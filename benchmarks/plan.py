@@ -24,6 +24,7 @@ from chipmill.formats.snapshot import Snapshot
 from chipmill.io.store import Store
 from chipmill.model.order import minibatch_order
 from chipmill.model.plan_request import PlanRequest
+from chipmill.steps.history import load_snapshot
 from chipmill.steps.plan import make_plan
 
 RUNS = 5
@@ -84,10 +85,12 @@ def plan_in(url: str, options: list[str]) -> None:
         "split": {"split": {"side": "train"}},
         "mix": {"mix": {"naip": 1, "sentinel-2-l2a": 2}},
     }.get("".join(options), {})
-    request = PlanRequest(snapshot=NAME, minibatch=256, megabatch=5120, **said)
+    archive = Store.open(url)
+    minibatch = min(256, load_snapshot(archive, NAME).scenes // 20)
+    request = PlanRequest(snapshot=NAME, minibatch=minibatch, megabatch=20 * minibatch, **said)
     before = peak()
     began, used = time.perf_counter(), time.process_time()
-    plan = make_plan(request, Store.open(url))
+    plan = make_plan(request, archive)
     took, used = time.perf_counter() - began, time.process_time() - used
     print(
         f"plan {'with ' + options[0] if options else 'all':<12} {plan.usable / 1e6:5.1f} million "

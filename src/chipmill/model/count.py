@@ -19,7 +19,7 @@ Masks = Callable[[tuple[Pixels, ...], NDArray[np.bool_]], None]
 
 _PIECE = 128
 """Rows that are added up at once: the sum of a column stays in a byte."""
-_JUDGED = 2**19
+_JUDGED = 2**18
 """Pixels that are judged at once: many, as each time costs, and yet few enough for a cache."""
 _REMEMBERED = 64
 """Rows and columns of blocks of which it is remembered how chips cut them."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from chipmill.model.judge import judge
 from chipmill.model.quality import Flag, QualityRule
+from chipmill.model.scratch import Scratch
 from chipmill.sensors import sensors
 
 RULES = {name: kind.quality for name, kind in sensors().items() if kind.quality}
@@ -38,7 +39,7 @@ def assert_the_same(rule: QualityRule, dtype: str) -> None:
     """Compare on every value that the type has, or the first 65,536."""
     count = 2 ** min(16, 8 * np.dtype(dtype).itemsize)
     values: NDArray[Any] = np.asarray(np.arange(count).reshape(16, -1), dtype=np.dtype(dtype))
-    fast = judge(rule, values.dtype)
+    fast = judge(rule, values.dtype, Scratch())
     nodata, cloud = rule.masks(values)
     empty, either = masks = np.empty((2, *values.shape), np.bool_)
     fast.masks((values,), masks)

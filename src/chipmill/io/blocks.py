@@ -12,7 +12,7 @@ from obstore import Bytes
 from tifffile import TiffPage
 
 from chipmill.errors import SceneError
-from chipmill.io.memory import new
+from chipmill.model.memory import new
 
 Pixels = NDArray[Any]
 

@@ -19,8 +19,8 @@ from obstore import Bytes
 
 from chipmill.errors import DamagedError
 from chipmill.formats.multihash import Checksum, running
-from chipmill.io.memory import Memory
 from chipmill.io.store import Store
+from chipmill.model.memory import Memory
 
 PIECE = 4 * 2**20
 """Bytes of one read; for each file that is read, one is held and one is on its way."""

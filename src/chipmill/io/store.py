@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import obstore
+from numpy.typing import NDArray
 from obstore import Bytes
 from obstore import exceptions as obx
 from obstore.store import ObjectStore, from_url
@@ -224,11 +226,18 @@ class Store:
             return bytes(answer.bytes()), answer.meta["size"]
 
     def ranges(
-        self, key: str, starts: Sequence[int], ends: Sequence[int], *, gap: int
-    ) -> Sequence[Bytes | bytes]:
+        self,
+        key: str,
+        starts: Sequence[int],
+        ends: Sequence[int],
+        *,
+        gap: int,
+        empty: Callable[[int], NDArray[np.uint8]] | None = None,
+    ) -> Sequence[Bytes | bytes | memoryview]:
         """Read some ranges of an object; those less than `gap` bytes apart by one request.
 
-        A range that reaches beyond the end gives what is there.
+        A range that reaches beyond the end gives what is there. `empty` may give memory for all of
+        them, which local files are read into: fresh memory costs ten times as much as the reading.
 
         Raises:
             MissingError: There is no such object.
@@ -239,8 +248,11 @@ class Store:
             if path is not None:
                 with path.open("rb", buffering=0) as file:
                     number = file.fileno()
-                    wanted = zip(starts, ends, strict=True)
-                    return [os.pread(number, end - start, start) for start, end in wanted]
+                    wanted = list(zip(starts, ends, strict=True))
+                    if empty is None:
+                        return [os.pread(number, end - start, start) for start, end in wanted]
+                    room = empty(sum(end - start for start, end in wanted)).data
+                    return list(_read_into(room, number, wanted))
             return obstore.get_ranges(self.objects, key, starts=starts, ends=ends, coalesce=gap)
 
     def translated(self, key: str) -> AbstractContextManager[None]:
@@ -251,6 +263,14 @@ class Store:
         """Open an object as a seekable file that reads ranges."""
         with _translated(self.href(key)):
             return _Reader(self.objects, key)
+
+
+def _read_into(
+    room: memoryview, number: int, wanted: Iterable[tuple[int, int]]
+) -> Iterator[memoryview]:
+    for start, end in wanted:
+        piece, room = room[: end - start], room[end - start :]
+        yield piece[: os.preadv(number, [piece], start)]
 
 
 class _Reader(RawIOBase):

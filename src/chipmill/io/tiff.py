@@ -19,10 +19,10 @@ from tifffile import TiffFile, TiffPage
 
 from chipmill.errors import ChipmillError, SceneError
 from chipmill.io.blocks import Decode, Empty, Layer, Pixels, Spot, decoder
-from chipmill.io.memory import new
 from chipmill.io.remote import GAP, open_file
 from chipmill.io.store import Store
 from chipmill.model.grid import MAX_BLOCK
+from chipmill.model.memory import new
 from chipmill.model.scratch import Scratch
 
 _DIRECTORIES = 64
@@ -83,12 +83,13 @@ class Tiff:
                 f"{self.store.href(self.key)} is damaged: it has {self.size} bytes and blocks that "
                 f"end at {max(ends)}; copy the scene again or drop it"
             )
-        data = dict(zip(there, self.store.ranges(self.key, starts, ends, gap=GAP), strict=True))
         rooms = count()
 
         def room(size: int) -> NDArray[np.uint8]:
-            return scratch.array(f"plane {next(rooms)}", (size,), np.dtype(np.uint8))
+            return scratch.array(f"block {next(rooms)}", (size,), np.dtype(np.uint8))
 
+        found = self.store.ranges(self.key, starts, ends, gap=GAP, empty=room)
+        data = dict(zip(there, found, strict=True))
         decode = decoder(layer, empty=room)
         for spot in batch:
             parts = {plane: data.get((plane, spot.number)) for plane in planes}

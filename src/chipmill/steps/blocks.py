@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from chipmill.errors import SceneError
 from chipmill.io.blocks import Layer, Pixels, Spot
-from chipmill.io.memory import Memory
 from chipmill.io.proven import OnePass
 from chipmill.io.tiff import Tiff
 from chipmill.model.archived import ArchivedFile
 from chipmill.model.frame import Window
+from chipmill.model.memory import Memory
 
 WHOLE = 4
 """A file of which more than one part in so many is needed is read whole, in one pass."""

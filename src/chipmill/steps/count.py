@@ -200,7 +200,7 @@ def _data_files(scene: ArchivedScene) -> list[_Job]:
 
 
 def _judging(tiff: Tiff, windows: Windows, rule: QualityRule, scratch: Scratch) -> _Pass:
-    fast = judge(rule, tiff.image.dtype)
+    fast = judge(rule, tiff.image.dtype, scratch)
     return _Pass(
         tiff=tiff,
         layer=tiff.image,

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from chipmill.formats.multihash import decode_multihash
 from chipmill.formats.pack import PackBand, PackHeader, Proof, band_view, lay_out
-from chipmill.io.memory import Memory
 from chipmill.io.proven import PIECE, Known, OnePass, proven
 from chipmill.io.store import Store
 from chipmill.io.tiff import is_lossless, open_tiff
@@ -20,6 +19,7 @@ from chipmill.model.archived import ArchivedBand, ArchivedScene
 from chipmill.model.chip_shape import band_shapes
 from chipmill.model.frame import Frame
 from chipmill.model.grid import ChipGrid
+from chipmill.model.memory import Memory
 from chipmill.steps.blocks import WHOLE, Blocks, Wanted, check_header
 
 

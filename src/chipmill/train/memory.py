@@ -13,10 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from chipmill.model.memory import mapped
 from chipmill.train.tensors import pinned_array
-
-_HUGE = 2 << 20
-"""Bytes of a huge page: a copy that looks up fewer pages is up to twice as fast."""
 
 
 class Memory(Protocol):
@@ -39,7 +37,7 @@ class ReusedMemory:
     def empty(self, shape: Sequence[int], dtype: "np.dtype[np.generic]") -> NDArray[Any]:
         """Give an array in memory that was used before, if a piece is large enough."""
         size = byte_size(shape, dtype)
-        piece = self._taken(size) or _mapped(size)
+        piece = self._taken(size) or mapped(size)
         array = shaped(piece, shape, dtype)
         # Arrays that are cut out of one another all hold the one that was made from the memory.
         weakref.finalize(array.base, self._give_back, piece)
@@ -93,11 +91,3 @@ def shaped(
     """View the beginning of a piece of memory as an array; its base is one that nobody shares."""
     count = byte_size(shape, dtype) // dtype.itemsize
     return np.frombuffer(memory, dtype, count=count).reshape(tuple(shape))
-
-
-def _mapped(size: int) -> mmap.mmap:
-    """Ask the system for memory, in huge pages where it has them."""
-    piece = mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if size >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
-        piece.madvise(mmap.MADV_HUGEPAGE)
-    return piece

@@ -1,5 +1,6 @@
 """Reports reach the real receiver and its ledger, through everything that can come between."""
 
+import os
 import pickle
 import socket
 import sqlite3
@@ -21,6 +22,7 @@ pytest.importorskip("fastapi")
 import uvicorn
 
 from chipmill.errors import NotifyError, RequestError, TransientError
+from chipmill.formats import webhook
 from chipmill.io.ledger import Ledger
 from chipmill.model.megabatch import State, megabatch_id
 from chipmill.service.keys import run_key
@@ -210,7 +212,8 @@ def test_each_checkpoint_releases_what_lies_before_it(
         assert list(dataset)
         for behind, then in ((1, 1), (0, 1), (2, 2)):
             dataset.checkpoint_saved({**start, "megabatch": behind})
-            wait_until(lambda: not spooled(tmp_path / "spool"))
+            assert notify.counts()[1] == 0
+            wait_until(lambda: not notify.counts()[0])
             complete = [state is State.COMPLETE for state in desk.states()]
             assert complete == [number < then for number in range(3)]
 
@@ -229,8 +232,11 @@ def test_a_report_waits_for_a_receiver_that_is_down(
     """Training does not notice that the receiver is away; the report comes when it is back."""
     desk.ledger.begin_run("run", attempt=1, world=1, plan=PLAN)
     notify = notifier(desk, tmp_path / "spool")
-    assert list(opened(staged, notify))
+    dataset = opened(staged, notify)
+    assert list(dataset)
+    notify.flush()
     assert len(spooled(tmp_path / "spool")) == 3
+    assert dataset.stats()["reports_waiting"] == 3
     with pytest.raises(TransientError, match=r"3 reports .* within 0 s; they stay in"):
         notify.close(0.1)
     with desk.up(), notifier(desk, tmp_path / "spool"):
@@ -257,12 +263,13 @@ from chipmill.train.notify import Completion, Notifier
 url, spool, megabatch = sys.argv[1:]
 notify = Notifier(url, run="run", key=bytes(32), rank=0, world_size=1, spool=Path(spool))
 notify.completed(Completion(megabatch=megabatch, epoch=2, minibatches=9))
+notify.flush()
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
 def test_a_killed_process_leaves_its_report_for_the_next(desk: Desk, tmp_path: Path) -> None:
-    """What `completed` has taken is durable: kill -9 does not lose it."""
+    """What `flush` has waited for is durable: kill -9 does not lose it."""
     desk.ledger.begin_run("run", attempt=1, world=1, plan=PLAN)
     command = [sys.executable, "-c", KILLED, desk.url, str(tmp_path / "spool"), FIRST.megabatch]
     assert subprocess.run(command, check=False, timeout=60).returncode == -9
@@ -320,18 +327,39 @@ def test_newer_repeats_replace_older_ones(desk: Desk, tmp_path: Path) -> None:
         wait_until(lambda: desk.states()[0] is State.COMPLETE)
 
 
-def test_a_wrong_key_is_an_error_of_the_next_call(desk: Desk, tmp_path: Path) -> None:
-    """A misconfigured run learns of it; its report stays for the start with the right key."""
+ENDED = """
+import sys
+from pathlib import Path
+from chipmill.train.notify import Completion, Notifier
+url, spool, megabatch = sys.argv[1:]
+notify = Notifier(url, run="run", key=bytes(32), rank=0, world_size=1, spool=Path(spool))
+notify.completed(Completion(megabatch=megabatch, epoch=2, minibatches=9))
+"""
+
+
+def test_a_process_that_ends_leaves_its_report_for_the_next(desk: Desk, tmp_path: Path) -> None:
+    """A loop that forgets to close, or fails, has its last report in the spool all the same."""
+    command = [sys.executable, "-c", ENDED, desk.url, str(tmp_path / "spool"), FIRST.megabatch]
+    assert subprocess.run(command, check=False, timeout=60).returncode == 0
+    assert len(spooled(tmp_path / "spool")) == 1
+
+
+def test_a_wrong_key_is_an_error_of_begin_and_close(
+    desk: Desk, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A misconfigured run learns of it, but not by its loop; the report stays for the right key."""
     desk.ledger.begin_run("run", attempt=1, world=1, plan=PLAN)
     with desk.up():
         notify = notifier(desk, tmp_path / "spool", key=bytes(32))
         with pytest.raises(NotifyError, match=r"answer 401 .*check that the key"):
             notify.begin(PLAN)
         notify.completed(FIRST)
+        wait_until(lambda: notify.counts() == (0, 1))
+        assert "answer 401" in notify.problems[0]
+        notify.completed(FIRST)
         with pytest.raises(NotifyError, match="answer 401"):
             notify.close()
-        with pytest.raises(NotifyError, match="answer 401"):
-            notify.completed(FIRST)
+        assert "nothing more of this run is deleted" in caplog.text
         assert len(spooled(tmp_path / "spool")) == 1
         with notifier(desk, tmp_path / "spool"):
             pass
@@ -400,13 +428,47 @@ def test_dataset_and_notifier_are_of_one_rank(staged: Path, desk: Desk, tmp_path
     notify.close()
 
 
-def test_a_spool_that_cannot_be_written_says_so(desk: Desk, tmp_path: Path) -> None:
-    """A report that is not durable is not taken: the loop learns of it at once."""
+def test_a_spool_that_cannot_be_written_does_not_stop_the_loop(
+    desk: Desk, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The loop goes on; who asks is told that a report is not durable, until it can be made so."""
     (tmp_path / "spool").write_text("a file is in the way")
     notify = notifier(desk, tmp_path / "spool")
-    with pytest.raises(TransientError, match=r"spool .*run/rank-0 cannot be used"):
-        notify.completed(FIRST)
-    notify.close()
+    notify.completed(FIRST)
+    with pytest.raises(
+        TransientError, match=r"1 reports .* not durable: .*spool .* cannot be used"
+    ):
+        notify.flush(0.2)
+    assert caplog.text.count("cannot be used") == 1
+    (tmp_path / "spool").unlink()
+    notify.flush(30)
+    assert notify.problems == ()
+    assert len(spooled(tmp_path / "spool")) == 1
+    with pytest.raises(TransientError, match="they stay in"):
+        notify.close(0)
+
+
+def test_a_disk_that_hangs_does_not_stop_the_loop(staged: Path, desk: Desk, tmp_path: Path) -> None:
+    """A mount that is gone answers nobody; a pipe without a reader does so to who opens it."""
+    desk.ledger.begin_run("run", attempt=1, world=1, plan=PLAN)
+    folder = tmp_path / "spool" / "run" / "rank-0"
+    folder.mkdir(parents=True)
+    with notifier(desk, tmp_path / "spool") as notify:
+        dataset = opened(staged, notify)
+        first = next(iter(dataset))
+        name = webhook.completion_id("run", 1, epoch=2, megabatch=megabatch_id(PLAN, 0), rank=0)
+        pipe = folder / f"1-{name}.tmp"
+        os.mkfifo(pipe)
+        assert first.position.megabatch == 0
+        assert len(list(dataset)) > 1
+        with pytest.raises(TransientError, match=r"reports .* not durable: .* is slow"):
+            notify.flush(0.1)
+        with desk.up():
+            wait_until(lambda: desk.states() == [State.COMPLETE] * 3, seconds=60)
+        with pipe.open("rb"):  # the disk is back
+            pipe.unlink()
+            notify.flush(60)
+        assert spooled(tmp_path / "spool") == []
 
 
 def test_a_key_is_not_shown(desk: Desk, tmp_path: Path) -> None:

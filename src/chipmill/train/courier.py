@@ -1,5 +1,6 @@
 """The courier: a thread that posts messages until each is accepted or refused for good."""
 
+import atexit
 import heapq
 import itertools
 import logging
@@ -8,11 +9,15 @@ import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
+from chipmill.train.keeper import Keeper
 from chipmill.train.post import Backoff, Outcome, Sender, open_client, post
 from chipmill.train.spool import Spool
 
 _NOT_NOW = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
 """Answers to a repeat that a ledger may take back: the megabatch is not in use at the moment."""
+
+_SAVING = 5.0
+"""Seconds for which a process that ends waits for its spool."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,24 +53,24 @@ class Courier:
         self._numbers = itertools.count()
         self._known: set[str] = set()
         self._outstanding: set[str] = set()
-        self._series = 0
+        self._series = self._refused = 0
         self._stopped = False
         self._changed = threading.Condition()
-        for message_id, body in self.spool.waiting():
+        waiting = self.spool.waiting()
+        self._keeper = Keeper(self.spool)
+        atexit.register(self._keeper.stop, _SAVING)  # a loop may end without closing
+        for message_id, body in waiting:
             self._add(message_id, body, series=None)
         self._thread = threading.Thread(target=self._work, name="chipmill-notify", daemon=True)
         self._thread.start()
 
     def send(self, message_id: str, body: bytes) -> None:
-        """Spool a message and post it; one that is on its way or has arrived is left alone.
+        """Have a message spooled and posted; one that is on its way or has arrived is left alone.
 
         A receiver knows an id by its first body, and refuses another under the same id.
-
-        Raises:
-            TransientError: The spool cannot be written, or is full.
         """
         if message_id not in self._known:
-            self.spool.put(message_id, body)
+            self._keeper.keep(message_id, body)
             self._add(message_id, body, series=None)
 
     def repeat(self, messages: list[tuple[str, bytes]]) -> None:
@@ -94,6 +99,22 @@ class Courier:
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
+        self._keeper.stop(_SAVING)
+        atexit.unregister(self._keeper.stop)
+
+    def flush(self, seconds: float) -> int:
+        """Wait until what was sent is durable here; gives how many messages are not."""
+        return self._keeper.flush(seconds)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What keeps reports from being durable or accepted, for people."""
+        return tuple(text for text in (self.refusal, self._keeper.problem) if text is not None)
+
+    def counts(self) -> tuple[int, int]:
+        """Count the messages that have not arrived yet, and those that were refused."""
+        with self._changed:
+            return len(self._outstanding), self._refused
 
     def _add(self, message_id: str, body: bytes, *, series: int | None) -> None:
         letter = _Letter(time.monotonic(), next(self._numbers), message_id, body, series)
@@ -132,7 +153,7 @@ class Courier:
         repeated = letter.series is not None
         if outcome.verdict == "accepted":
             if not repeated:
-                self.spool.remove(letter.message_id)
+                self._keeper.drop(letter.message_id)
             self._close(letter)
         elif outcome.verdict == "later" or (repeated and outcome.status in _NOT_NOW):
             self._put_back(letter, outcome)
@@ -143,8 +164,12 @@ class Courier:
         """Be done with a letter."""
         with self._changed:
             self._outstanding.discard(letter.message_id)
+            self._refused += refusal is not None
+            first = refusal is not None and self.refusal is None
             self.refusal = self.refusal or refusal
             self._changed.notify_all()
+        if first:
+            _log.error("%s; nothing more of this run is deleted until that is mended", refusal)
 
     def _put_back(self, letter: _Letter, outcome: Outcome) -> None:
         """Try a letter again later, unless newer repeats have replaced it."""

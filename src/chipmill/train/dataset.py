@@ -151,7 +151,6 @@ class ChipDataset:
             PackError: A manifest or pack is damaged, or of another plan.
             TransientError: A megabatch was not ready within `wait_seconds`.
             RequestError: A scene has not the bands that are asked for.
-            NotifyError: The receiver has refused an earlier message.
         """
         progress = self._progress
         if (share := worker()) is not None:
@@ -187,7 +186,6 @@ class ChipDataset:
 
         Raises:
             TransientError: A megabatch was not ready within `wait_seconds`.
-            NotifyError: The receiver has refused an earlier message.
         """
         self._together = True  # workers learn it when they start, and leave the deadline to us
         batches, progress = iter(loader), self._progress
@@ -275,7 +273,6 @@ class ChipDataset:
 
         Raises:
             RequestError: The batch is of another plan.
-            NotifyError: The receiver has refused an earlier message.
         """
         self._progress.consume(batch)
 
@@ -334,7 +331,6 @@ class ChipDataset:
 
         Raises:
             RequestError: It is no state of this plan.
-            NotifyError: The receiver has refused an earlier message.
         """
         found = read_state(state, plan=self.plan)
         if found.workers:
@@ -358,7 +354,6 @@ class ChipDataset:
 
         Raises:
             RequestError: It is no state of this plan.
-            NotifyError: The receiver has refused an earlier message.
         """
         self._progress.save(state, name=name)
 
@@ -368,7 +363,8 @@ class ChipDataset:
         Keys: `minibatches`, `chips`, `megabytes` (10^6 bytes of pixels) and `megabatches` consumed;
         `seconds` since the first batch was, with `chips_per_second` and `megabytes_per_second`;
         `wait_seconds` of these in which the loop waited for a batch, where it iterates plainly or
-        by `steps()`, and their share, `wait_fraction`; `stall_seconds` spent waiting for staging
+        by `steps()`, and their share, `wait_fraction`; `reports_waiting` and `reports_refused`, the
+        notifier's, whose `problems` say more; `stall_seconds` spent waiting for staging
         and their share, `stall_fraction`; the position as `megabatch` and `minibatch`.
         """
         return self._progress.stats()

@@ -38,9 +38,11 @@ class Completion:
 class Notifier:
     """Reports one rank's completions, each until it is accepted.
 
-    A message is a durable file in the spool before `completed` returns; a thread posts it, each try
-    signed anew, under one id. What a killed process left is posted by the next one with the same
-    attempt number. A refusal for good is raised by the next call.
+    No call of the training loop waits for a disk or a network, nor fails because of one: a thread
+    makes each message a durable file in the spool, another posts it, each try signed anew, under
+    one id. What a killed process left there is posted by the next one with the same attempt number,
+    and what it did not come to write is reported again by the state of the checkpoint; until then
+    the data stays. What goes wrong is logged once and stands in `problems`; `close` raises it.
 
     Every rank makes one; rank 0's `begin` comes before anybody's first completion, so ranks wait
     for each other after it.
@@ -92,7 +94,6 @@ class Notifier:
             NotifyError: The receiver refuses.
             TransientError: The receiver did not answer in time.
         """
-        self._raise_refusal()
         if self.rank:
             return
         data = webhook.RunBegunData(
@@ -114,13 +115,7 @@ class Notifier:
                 time.sleep(pause)
 
     def completed(self, completion: Completion) -> None:
-        """Report a megabatch; returns when the message is durable here, not when it has arrived.
-
-        Raises:
-            NotifyError: The receiver has refused an earlier message for good.
-            TransientError: The spool cannot be written, or is full.
-        """
-        self._raise_refusal()
+        """Have a megabatch reported; returns at once."""
         self._courier.send(*self._message(completion))
 
     def repeat(self, completions: Sequence[Completion]) -> None:
@@ -128,12 +123,27 @@ class Notifier:
 
         Each start says these again, so they are not spooled, and `close` does not wait for them. A
         ledger that has a megabatch not in use now is asked again later.
+        """
+        self._courier.repeat([self._message(completion) for completion in completions])
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What keeps reports from being durable or accepted, in sentences; empty: all is well."""
+        return self._courier.problems
+
+    def counts(self) -> tuple[int, int]:
+        """Count the reports that have not arrived yet, and those that were refused for good."""
+        return self._courier.counts()
+
+    def flush(self, timeout: float = 60.0) -> None:
+        """Wait until all reports are durable here, whether they have arrived or not.
 
         Raises:
-            NotifyError: The receiver has refused an earlier message for good.
+            TransientError: The spool cannot be written, or not in time.
         """
-        self._raise_refusal()
-        self._courier.repeat([self._message(completion) for completion in completions])
+        if left := self._courier.flush(timeout):
+            why = "; ".join(self.problems) or f"{self._courier.spool.folder} is slow"
+            raise TransientError(f"{left} reports of run {self.run} are not durable: {why}")
 
     def close(self, timeout: float = 60.0) -> None:
         """Wait until all is accepted, and stop; the spool keeps what is not.
@@ -144,12 +154,14 @@ class Notifier:
         """
         left = self._courier.drain(timeout)
         self._courier.stop()
-        self._raise_refusal()
+        if self._courier.refusal is not None:
+            raise NotifyError(self._courier.refusal)
         if left:
+            kept = "; ".join(self.problems) or f"they stay in {self._courier.spool.folder}"
             raise TransientError(
                 f"{left} reports of run {self.run} were not accepted by {self.receiver_url} within "
-                f"{timeout:.0f} s; they stay in {self._courier.spool.folder}, and a start with the "
-                "same attempt number or from the last checkpoint reports them"
+                f"{timeout:.0f} s; {kept}, and a start with the same attempt number or from the "
+                "last checkpoint reports them"
             )
 
     def __enter__(self) -> Self:
@@ -186,10 +198,6 @@ class Notifier:
             rank=self.rank,
         )
         return message_id, message.model_dump_json().encode()
-
-    def _raise_refusal(self) -> None:
-        if self._courier.refusal is not None:
-            raise NotifyError(self._courier.refusal)
 
     def _not_begun(self, outcome: Outcome) -> str:
         return (

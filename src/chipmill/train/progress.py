@@ -47,7 +47,6 @@ class Progress:
 
         Raises:
             RequestError: The batch is of another plan.
-            NotifyError: The receiver has refused an earlier message.
         """
         self.check(batch)
         if batch.after <= self.position:
@@ -71,11 +70,7 @@ class Progress:
             self._waited += seconds
 
     def move(self, after: Position) -> None:
-        """Stand at `after`, if that is further, and report what may be reported.
-
-        Raises:
-            NotifyError: The receiver has refused an earlier message.
-        """
+        """Stand at `after`, if that is further, and report what may be reported."""
         if after > self.position:
             passed = range(self.position.megabatch, after.megabatch)
             self._held.extend(passed)
@@ -92,7 +87,6 @@ class Progress:
 
         Raises:
             RequestError: The state is not one of this plan.
-            NotifyError: The receiver has refused an earlier message.
         """
         found = read_state(state, plan=self.plan)
         if found.position >= self._saved:
@@ -104,9 +98,6 @@ class Progress:
 
         The process may have died between the checkpoint and the report; a report that was heard
         already changes nothing at the receiver.
-
-        Raises:
-            NotifyError: The receiver has refused an earlier message.
         """
         self.position = self._saved = state.position
         self.manifest, self._checkpoint = state.manifest, None
@@ -131,6 +122,7 @@ class Progress:
         stalled = sum(self._stalls.values())
         seconds = 0.0 if self._began is None else time.monotonic() - self._began
         rate = 1 / seconds if seconds else 0.0
+        waiting, refused = (0, 0) if self.notify is None else self.notify.counts()
         return {
             "minibatches": self._minibatches,
             "chips": self._chips,
@@ -141,6 +133,8 @@ class Progress:
             "megabytes_per_second": self._bytes / 1e6 * rate,
             "wait_seconds": self._waited,
             "wait_fraction": self._waited * rate,
+            "reports_waiting": waiting,
+            "reports_refused": refused,
             "stall_seconds": stalled,
             # The first wait lies before the first batch.
             "stall_fraction": stalled / (seconds + stalled) if stalled else 0.0,

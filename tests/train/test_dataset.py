@@ -276,6 +276,8 @@ def test_stats_count_what_is_consumed_once(staged: Path) -> None:
         "chips": chips_read,
         "megabytes": sum(batch.nbytes for batch in batches(opened(staged))) / 1e6,
         "megabatches": 3,
+        "reports_waiting": 0,
+        "reports_refused": 0,
         "stall_seconds": 0,
         "stall_fraction": 0,
         "megabatch": 3,
@@ -306,6 +308,37 @@ def test_a_rank_without_a_chip_of_a_minibatch_skips_it(build: Build, tmp_path: P
     seen = Counter(chip for share in shares for batch in share for chip in batch.chip_ids)
     assert seen == all_chips(root)
     assert {str(dataset.state_dict()) for dataset in datasets} == {str(datasets[0].state_dict())}
+
+
+def test_ranks_without_a_share_hold_up_nobody(build: Build, tmp_path: Path) -> None:
+    """A megabatch may be staged only when all ranks are done with the one before.
+
+    A rank that had nothing of its last minibatches, and stood before these, would hold up all.
+    """
+    root = build(tmp_path, [[(0, 7), (0, 2), (0, 1)], [(0, 1)], [(0, 3)]], leftover="spread")
+    expected = [chips(opened(root, rank=rank, world=4)) for rank in range(4)]
+    late = [root / "fast" / PLAN / f"{number:05}" for number in (1, 2)]
+    hidden = [folder.rename(tmp_path / f"hidden-{folder.name}") for folder in late]
+    ranks = [opened(root, rank=rank, world=4, wait=60) for rank in range(4)]
+    seen: list[Chips] = [[] for _ in ranks]
+
+    def train(rank: int) -> None:
+        # As a loader's workers do, another dataset of the same rank reads.
+        reader = iter(opened(root, rank=rank, world=4, wait=60))
+        seen[rank].extend(batch.chip_ids for batch in ranks[rank].steps(reader))
+
+    threads = [threading.Thread(target=train, args=(rank,), daemon=True) for rank in range(4)]
+    for thread in threads:
+        thread.start()
+    for number, (folder, aside) in enumerate(zip(late, hidden, strict=True), 1):
+        deadline = time.monotonic() + 30
+        while min(int(str(rank.state_dict()["megabatch"])) for rank in ranks) < number:
+            assert time.monotonic() < deadline, f"a rank never got beyond megabatch {number - 1}"
+            time.sleep(0.01)
+        aside.rename(folder)
+    for thread in threads:
+        thread.join(60)
+    assert seen == expected
 
 
 def test_a_late_megabatch_is_waited_for(

@@ -1,5 +1,6 @@
 """Lightning's own loop and checkpoint: the order, the resume, and what is reported when."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -115,6 +116,39 @@ def test_a_checkpoint_is_told_once_it_is_written(staged: Path, tmp_path: Path) -
             progress.teardown(run, model, "fit")
             assert told == [saved]
             break
+
+
+def test_two_devices_report_what_both_have_seen(staged: Path, tmp_path: Path) -> None:
+    """Under torchrun and DDP each rank sees its own chips, and the receiver hears of both."""
+    pytest.importorskip("sqlalchemy")  # the training side alone is installed without the receiver
+    from chipmill.model.megabatch import State  # noqa: PLC0415
+    from chipmill.service.keys import run_key  # noqa: PLC0415
+    from tests.train.desk import MASTER, set_up  # noqa: PLC0415
+
+    program = Path(__file__).with_name("lightning_rank.py")
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    with set_up(tmp_path) as desk, desk.up():
+        said = [str(staged), PLAN, desk.url, run_key(MASTER, "run").hex(), str(tmp_path)]
+        done = subprocess.run(
+            [sys.executable, *launcher, str(program), *said],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert desk.states() == [State.COMPLETE] * 3
+    for rank in (0, 1):
+        alone = ChipDataset(
+            staged / "archive",
+            plan=PLAN,
+            fast=staged / "fast",
+            rank=rank,
+            world_size=2,
+            as_torch=False,
+        )
+        seen = json.loads((tmp_path / f"seen-{rank}.json").read_text())
+        assert seen == [list(batch.chip_ids) for batch in alone]
 
 
 def test_the_example_resumes(tmp_path: Path) -> None:

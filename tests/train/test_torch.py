@@ -38,7 +38,7 @@ def loader(dataset: Any, workers: int, **more: object) -> Any:  # noqa: ANN401 -
     return torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=workers, **more)
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2, 3])
+@pytest.mark.parametrize("workers", [0, 1, 2, 3, 4])
 @pytest.mark.parametrize("world", [1, 2])
 def test_any_number_of_workers_gives_the_order_of_none(
     staged: Path, workers: int, world: int
@@ -72,10 +72,11 @@ def test_with_workers_the_training_loop_says_what_is_consumed(staged: Path) -> N
     assert [batch.chip_ids for batch in loader(resumed, 3)] == everything[5:]
 
 
-def test_spawned_workers_work_too(staged: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 4])
+def test_spawned_workers_work_too(staged: Path, workers: int) -> None:
     """Where forking is not safe, the dataset is pickled; the order is the same."""
     context = multiprocessing.get_context("spawn")
-    found = [b.chip_ids for b in loader(opened(staged), 1, multiprocessing_context=context)]
+    found = [b.chip_ids for b in loader(opened(staged), workers, multiprocessing_context=context)]
     assert found == [batch.chip_ids for batch in opened(staged)]
 
 

@@ -43,7 +43,7 @@ def measure_windows(root: Path, files: dict[str, Path], peer: Path | None) -> No
         print("stacchip's Chipper: give --peer a Python that has it")
         on_cores()
         return
-    command = [str(peer), str(Path(__file__).with_name("load_peer.py")), str(root / "scene")]
+    command = [str(peer), "-I", str(Path(__file__).with_name("load_peer.py")), str(root / "scene")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     chipper = Speed(**json.loads(done.stdout))
     say("stacchip's Chipper", chipper, of=of)

@@ -200,9 +200,11 @@ class _Known(NamedTuple):
 def _known(folder: MegabatchFolder, job: Job, chosen: tuple[int, ...]) -> _Known:
     """Collect what the packs say of the chips of a share."""
     scenes, which = np.unique(job.scene, return_inverse=True)
-    packs: list[Pack] = [folder.pack(index) for index in scenes.tolist()]
+    indices: list[int] = scenes.tolist()
+    numbers: list[int] = which.tolist()
     rows: list[int] = job.chip.tolist()
-    chips = list(zip([packs[n] for n in which.tolist()], rows, strict=True))
+    packs = [folder.pack(index) for index in indices]
+    chips = list(zip([packs[number] for number in numbers], rows, strict=True))
     facts = np.stack([pack.facts for pack in packs])[which][..., chosen]
     return _Known(
         chip_ids=tuple(pack.chip_ids[chip] for pack, chip in chips),

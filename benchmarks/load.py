@@ -217,9 +217,10 @@ def _starts(path: Path, chips: int) -> list[int]:
 
 
 def _renew(root: Path) -> None:
-    """Write the packs again, so that the system holds them as staging leaves them.
+    """Write the packs again, so that the system holds them in large pieces.
 
-    What was forgotten and read again lies in small pages, which take twice as long to copy.
+    What was forgotten and read again, as it is after staging past the page cache, lies in small
+    pages, which take up to twice as long to copy.
     """
     first, *others = sorted((root / "none" / "fast" / PLAN).iterdir())
     for path in first.glob("*.arrow"):

@@ -1,7 +1,7 @@
 """A place where a command is disturbed again and again, and what has to hold there."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -12,7 +12,7 @@ from chipmill.formats.multihash import digest_of
 from chipmill.io.ledger import Ledger
 from chipmill.model.megabatch import TRANSITIONS, State
 from tests.storage.site import Site
-from tests.storage.syscalls import Commands
+from tests.storage.syscalls import Call, Commands
 
 Check = Callable[["Trial"], None]
 
@@ -46,14 +46,19 @@ class Trial:
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.copytree(prepared, self.folder)
 
-    def rerun(self, words: list[str]) -> None:
-        """Say that the worker is dead, and run the command to its end."""
+    def rerun(self, words: list[str], *, record: bool = False) -> Sequence[Call]:
+        """Say that the worker is dead, and run the command to its end; gives its calls."""
+        self.free()
+        done = self.shell.run(words, self.env, record=record)
+        assert done.status == 0, done.said
+        return done.calls
+
+    def free(self) -> None:
+        """Say that the worker is dead."""
         with Ledger.open(self.url) as ledger:
             for row in ledger.megabatches():
                 if row.state in (State.STAGING, State.REMOVING):
                     ledger.free_lease(row.id, who="test", why="killed")
-        done = self.shell.run(words, self.env)
-        assert done.status == 0, done.said
 
 
 def is_whole(trial: Trial, name: str, folder: Path) -> int:

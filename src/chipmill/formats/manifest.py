@@ -2,7 +2,7 @@
 
 import hashlib
 import operator
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import (
     BaseModel,
@@ -11,11 +11,11 @@ from pydantic import (
     NonNegativeInt,
     PositiveInt,
     ValidationError,
-    model_validator,
 )
 
 from chipmill.errors import PackError
-from chipmill.formats.multihash import Checksum, lacking, stated
+from chipmill.formats.checked import CheckedFile
+from chipmill.formats.multihash import lacking
 from chipmill.formats.pack import Normalization, PackBand
 from chipmill.model.manner import Codec, Form
 
@@ -32,10 +32,8 @@ class ManifestGroup(BaseModel):
     normalization: Normalization = Normalization()
 
 
-class ManifestPack(BaseModel):
+class ManifestPack(CheckedFile):
     """One chip pack of the megabatch."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     file: str
     collection: str
@@ -49,16 +47,6 @@ class ManifestPack(BaseModel):
     """Of packs that were staged when there was no `checksum`."""
     checksum: str | None = Field(default=None, exclude_if=lacking)
     """Of the file, a multihash."""
-
-    @property
-    def stated(self) -> Checksum:
-        """What the bytes of the file must give."""
-        return stated(self.checksum, self.sha256)
-
-    @model_validator(mode="after")
-    def _has_one(self) -> Self:
-        _ = self.stated
-        return self
 
 
 class Manifest(BaseModel):

@@ -10,7 +10,7 @@ bytes of its samples are parted: LZ4 finds nothing in 16-bit imagery as it is.
 
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import pyarrow as pa
@@ -24,11 +24,11 @@ from pydantic import (
     NonNegativeInt,
     PositiveInt,
     ValidationError,
-    model_validator,
 )
 
 from chipmill.errors import PackError
-from chipmill.formats.multihash import Checksum, lacking, stated
+from chipmill.formats.checked import CheckedFile
+from chipmill.formats.multihash import lacking
 from chipmill.model.manner import Codec
 
 HEADER = b"chipmill.pack"
@@ -87,10 +87,8 @@ class Normalization(BaseModel):
     """Whether they are of 10 log10 of the physical value, not of the digital number."""
 
 
-class SceneFile(BaseModel):
+class SceneFile(CheckedFile):
     """A GeoTIFF that lies beside the pack as it lies in the archive."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     file: str
     size: PositiveInt
@@ -99,16 +97,6 @@ class SceneFile(BaseModel):
     """Of files that were staged when there was no `checksum`."""
     checksum: str | None = Field(default=None, exclude_if=lacking)
     """A multihash."""
-
-    @property
-    def stated(self) -> Checksum:
-        """What the bytes of the file must give."""
-        return stated(self.checksum, self.sha256)
-
-    @model_validator(mode="after")
-    def _has_one(self) -> Self:
-        _ = self.stated
-        return self
 
 
 class BandPlace(BaseModel):

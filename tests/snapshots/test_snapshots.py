@@ -98,8 +98,9 @@ def test_the_beginning_of_a_name_is_enough(archive: Store, put_part: PutPart) ->
     put_part(archive, "a")
     found = merge_index(archive, chip_size=SIZE)
     assert load_snapshot(archive, found.snapshot[:5]) == found
-    with pytest.raises(RequestError, match="there is no snapshot"):
-        load_snapshot(archive, found.snapshot[:3])
+    for none in (found.snapshot[:3], "/nowhere", "../snapshots"):
+        with pytest.raises(RequestError, match="there is no snapshot"):
+            load_snapshot(archive, none)
     other = found.model_copy(update={"snapshot": found.snapshot[:5] + "x"})
     archive.put(layout.snapshot_key(other.snapshot, 1), other.encode())
     with pytest.raises(RequestError, match=f"{found.snapshot}, {other.snapshot}; say more"):

@@ -168,7 +168,9 @@ def _honours_create(archive: Store) -> bool:
 
 
 def _named(archive: Store, name: str) -> Snapshot:
-    keys = _documents(archive, name) or _documents(archive, _in_full(archive, name))
+    keys: list[str] = []
+    if name.isalnum():  # a path is no name
+        keys = _documents(archive, name) or _documents(archive, _in_full(archive, name))
     with suppress(MissingError):  # it may have been collected since
         if keys:
             return _read(archive, max(keys))

@@ -205,14 +205,14 @@ def _any(tests: list[Mask], scratch: Scratch) -> Mask:
     if not others:
         return first
 
-    def test(values: NDArray[Any], out: NDArray[np.bool_], room: NDArray[Any]) -> None:
+    def any_of(values: NDArray[Any], out: NDArray[np.bool_], room: NDArray[Any]) -> None:
         first(values, out, room)
         found = scratch.array("found", out.shape, _BOOL)
         for each in others:
             each(values, found, room)
             _add(out, found)
 
-    return test
+    return any_of
 
 
 def _add(out: NDArray[np.bool_], found: NDArray[np.bool_]) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from chipmill.errors import ChipmillError, RequestError, StaleFenceError
@@ -76,22 +75,22 @@ def stage_megabatch(  # noqa: PLR0913 - what is staged, from where, to where and
     ):
         folder.prepare(fence)
         telling = Telling(_begun(name, scenes), ledger=ledger, fence=fence, tell=manner.tell)
-        write = partial(
-            write_pack,
-            chip_size=plan.chip_size,
-            archive=archive,
-            folder=folder,
-            fence=fence,
-            statistics=statistics_of(plan, archive),
-            manner=manner,
-            bench=tools,
-        )
+        statistics = statistics_of(plan, archive)
 
         def pack(scene: PlannedScene) -> tuple[ManifestPack, PackHeader]:
             lease.check()
             there = folder.size(layout.pack_file(scene.collection, scene.scene))
             folder.keep_free(manner.floor, need=scene.chip_bytes * len(scene.row) - (there or 0))
-            done = write(scene)
+            done = write_pack(
+                scene,
+                chip_size=plan.chip_size,
+                archive=archive,
+                folder=folder,
+                fence=fence,
+                statistics=statistics,
+                manner=manner,
+                bench=tools,
+            )
             telling.done(chips=done[0].chips, size=_size(done), kept=there is not None)
             return done
 
@@ -101,6 +100,11 @@ def stage_megabatch(  # noqa: PLR0913 - what is staged, from where, to where and
         size = sum(map(_size, packs)) + _seal(folder, manifest_of(plan, number, packs), fence)
         lease.check()
     ledger.ready(name, fence, size=size)
+    return _staged(name, packs, size)
+
+
+def _staged(name: str, packs: list[tuple[ManifestPack, PackHeader]], size: int) -> Staged:
+    """Say what was done."""
     chips = sum(pack.chips for pack, _ in packs)
     log.info("%s: %d chips of %d scenes staged, %.1f MB", name, chips, len(packs), size / 1e6)
     return Staged(megabatch=name, scenes=len(packs), chips=chips, size=size)

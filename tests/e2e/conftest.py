@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-import httpx
 import pytest
 
 from chipmill.formats.webhook import encode_key
 from chipmill.service.keys import run_key
 from chipmill.service.processes import Program, Running
+from tests.prefect_rest import ask
 
 Json = dict[str, Any]
 PATIENCE = 900.0
@@ -121,15 +121,7 @@ class Site:
 
     def ask(self, method: str, path: str, **body: object) -> Any:  # noqa: ANN401  # JSON
         """Give the JSON of an answer of Prefect's."""
-        tries = 0
-        while True:
-            answer = httpx.request(method, self.api + path, json=body or None, timeout=60)
-            tries += 1
-            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE.value or tries == 20:
-                break
-            time.sleep(0.5)  # SQLite is locked: Prefect's own client tries again too
-        assert answer.is_success, answer.text
-        return answer.json()
+        return ask(self.api, method, path, **body)
 
     def start_run(self, name: str, parameters: Json) -> str:
         """Start a deployment as the form of the UI does; gives the id of the flow run."""

@@ -1,15 +1,14 @@
 """One Prefect server with everything of chipmill on it, as `chipmill deploy` puts it there."""
 
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-import httpx
 import pytest
 
 from chipmill.service.deploy import flows_root
+from tests.prefect_rest import ask
 
 Json = dict[str, Any]
 Deploy = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -24,15 +23,7 @@ class Server:
 
     def ask(self, method: str, path: str, **body: object) -> Any:  # noqa: ANN401  # JSON
         """Give the JSON of an answer that has to be a good one."""
-        tries = 0
-        while True:
-            answer = httpx.request(method, self.api + path, json=body or None, timeout=60)
-            tries += 1
-            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE.value or tries == 20:
-                break
-            time.sleep(0.5)  # SQLite is locked: Prefect's own client tries again too
-        assert answer.is_success, answer.text
-        return answer.json() if answer.content else None
+        return ask(self.api, method, path, **body)
 
     def deployments(self) -> dict[str, Json]:
         """Read all deployments by name."""

@@ -215,10 +215,15 @@ def _write_pack(
                 encode_pixels(records),
             ]
             writer.write_batch(pa.record_batch(columns, schema=schema))
+    return entry_of(path, own, chips)
+
+
+def entry_of(path: Path, header: PackHeader, chips: int) -> ManifestPack:
+    """Describe a pack for the manifest."""
     return ManifestPack(
         file=path.name,
-        collection=own.collection,
-        scene=own.scene,
+        collection=header.collection,
+        scene=header.scene,
         group=0,
         chips=chips,
         size=path.stat().st_size,

@@ -2,7 +2,6 @@
 # rasterio ships no types.
 """Readers of windows out of the scene's own files, on one core, against packs."""
 
-import hashlib
 import json
 import subprocess
 from pathlib import Path
@@ -14,7 +13,7 @@ import rasterio
 from pyarrow import ipc
 from rasterio.windows import Window
 
-from benchmarks.load_data import BANDS, CHIP, EDGE, make_header
+from benchmarks.load_data import BANDS, CHIP, EDGE, entry_of, make_header
 from benchmarks.load_plan import PLAN, write_plan
 from benchmarks.load_speed import Speed, on_cores, say, timed
 from chipmill.formats import layout
@@ -116,17 +115,7 @@ def make_scenes(root: Path, files: dict[str, Path]) -> None:
         ]
         with ipc.new_file(str(path), schema) as writer:
             writer.write_batch(pa.record_batch(columns, schema=schema))
-        entries.append(
-            ManifestPack(
-                file=path.name,
-                collection=own.collection,
-                scene=own.scene,
-                group=0,
-                chips=SHARE,
-                size=path.stat().st_size,
-                sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-            )
-        )
+        entries.append(entry_of(path, own, SHARE))
     write_plan(root, header, entries, minibatch=SCENES, megabatches=1)
 
 

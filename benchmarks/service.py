@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
 
@@ -205,11 +205,9 @@ def wait_for(client: httpx.Client, path: str) -> None:
     """Wait until a path answers 200."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        try:
+        with suppress(httpx.HTTPError):  # it is not up yet
             if client.get(path).is_success:
                 return
-        except httpx.HTTPError:
-            pass
         time.sleep(0.1)
     raise SystemExit(f"{client.base_url}{path} did not answer in {PATIENCE:.0f} s")
 

@@ -54,14 +54,13 @@ def _train(dataset: ChipDataset, checkpoint: Path) -> None:
         mean, std = (values[..., None, None] for values in (batch.mean, batch.std))
         means.append(float(np.mean((batch.pixels.astype(np.float32) - mean) / std)))
         chips, minibatches = chips + len(batch.chip_ids), minibatches + 1
-        dataset.done(batch)
         if batch.position.minibatch + 1 == dataset.minibatches_of(batch.position.megabatch):
             print(
                 f"    megabatch {batch.position.megabatch}: {minibatches} minibatches, {chips} "
                 f"chips read, mean of the normalised pixels {np.mean(means):+.3f}",
                 flush=True,
             )
-            state = dataset.state_dict()
+            state = dataset.state_after(batch)
             checkpoint.write_text(json.dumps(state))
             dataset.checkpoint_saved(state, name=checkpoint.name)
             chips, minibatches, means = 0, 0, []

@@ -180,7 +180,7 @@ def boxes(corners: NDArray[np.float64]) -> NDArray[np.float64]:
     if over.any():
         other_west, other_far = _least_and_most(lon + 360.0 * (lon < 0))
         west, far = np.where(over, other_west, west), np.where(over, other_far, far)
-    east = far - 360 * (far > _HALF)
+    east = np.where(far > _HALF, far - 360.0, far)
     return np.stack([west, south, east, north], axis=1)
 
 

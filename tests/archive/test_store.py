@@ -42,12 +42,13 @@ def test_create_never_replaces(store: Store) -> None:
     assert store.get("snapshot.json") == b"winner"
 
 
+@pytest.mark.parametrize("cached", [True, False])
 @pytest.mark.parametrize("size", [0, 1, PART_BYTES, PART_BYTES + 1, 2 * PART_BYTES + 12345])
-def test_a_stream_goes_in_and_out_whole(store: Store, size: int) -> None:
+def test_a_stream_goes_in_and_out_whole(store: Store, size: int, cached: bool) -> None:
     """Sizes around a part of a multipart upload are where such code breaks."""
     data = bytes(range(256)) * (size // 256 + 1)
     pieces = (data[i : min(i + 1_000_003, size)] for i in range(0, size, 1_000_003))
-    store.write("big.bin", pieces)
+    store.write("big.bin", pieces, cached=cached)
     told, stream = store.stream("big.bin")
     assert told == store.size("big.bin") == size
     assert b"".join(stream) == data[:size]
@@ -67,8 +68,9 @@ def _source_of(store: Store) -> Iterator[bytes]:
         yield from source.pieces
 
 
+@pytest.mark.parametrize("cached", [True, False])
 @pytest.mark.parametrize("before", [0, 1, 3])
-def test_a_stream_that_breaks_leaves_nothing(store: Store, before: int) -> None:
+def test_a_stream_that_breaks_leaves_nothing(store: Store, before: int, cached: bool) -> None:
     """Half an asset under its final key would be trained on; the error stays what it was."""
 
     def broken() -> Iterator[bytes]:
@@ -77,7 +79,7 @@ def test_a_stream_that_breaks_leaves_nothing(store: Store, before: int) -> None:
         raise TransientError("the provider hung up")
 
     with pytest.raises(TransientError, match="the provider hung up"):
-        store.write("assets/red.tif", broken())
+        store.write("assets/red.tif", broken(), cached=cached)
     assert store.size("assets/red.tif") is None
     assert list(store.keys("")) == []
     if path := store.local_path(""):

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-PIECE_BYTES = 2**18
+PIECE_BYTES = 2**20
 """Bytes that are read at once: few enough to be in a core's cache still when they are hashed and
-written, and to cost no memory where many files are copied side by side."""
+written. With a quarter of it threads that copy side by side waited more for Python's lock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,20 +1,23 @@
 """Write files to the disk past the page cache.
 
-What is staged is read much later, once, and is often larger than memory: kept in the cache it would
-push out the packs that are trained on now. And copying it there costs a third of decoding it.
+What is staged or copied is read much later and is often larger than memory: kept in the cache it
+would push out the packs that are trained on now. And the way there costs as much CPU as receiving
+the bytes, more where memory is in pieces.
 """
 
 import errno
 import fcntl
-import mmap
 import os
 from pathlib import Path
 from typing import Protocol, Self
+
+from chipmill.model.memory import Memory
 
 _ROOM = 4 << 20
 """Bytes of one write: each waits for the disk, but processors that decode meanwhile do not."""
 _DIRECT = getattr(os, "O_DIRECT", 0)
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+_MEMORY = Memory(keep=16)
 
 
 class Writer(Protocol):
@@ -45,9 +48,7 @@ class Direct:
                 raise
             self._direct = False
             self._handle = os.open(path, _NEW, 0o666)
-        self._room = mmap.mmap(-1, _ROOM, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            self._room.madvise(mmap.MADV_HUGEPAGE)
+        self._room = memoryview(_MEMORY.empty(_ROOM))
         self._held = 0
 
     def __enter__(self) -> Self:
@@ -69,15 +70,19 @@ class Direct:
             if self._held == _ROOM:
                 self._put()
 
-    def sync(self) -> None:
-        """Write the rest, which is not aligned, and wait for the disk."""
+    def finish(self) -> None:
+        """Write the rest, which is not aligned and so goes through the cache; nothing is synced."""
         self._be_plain()
         self._put()
+
+    def sync(self) -> None:
+        """Write the rest and wait for the disk."""
+        self.finish()
         os.fsync(self._handle)
         os.posix_fadvise(self._handle, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def _put(self) -> None:
-        rest = memoryview(self._room)[: self._held]
+        rest = self._room[: self._held]
         while rest:
             try:
                 count = os.write(self._handle, rest)

@@ -158,12 +158,19 @@ class Store:
         with suppress(MissingError), _translated(self.href(key)):
             obstore.delete(self.objects, key)
 
-    def write(self, key: str, chunks: Iterable[bytes]) -> None:
-        """Stream an object in; where `chunks` raises, nothing appears under the key."""
+    def write(self, key: str, chunks: Iterable[bytes], *, cached: bool = True) -> None:
+        """Stream an object in; where `chunks` raises, nothing appears under the key.
+
+        Args:
+            key: Of the object.
+            chunks: Its bytes.
+            cached: Whether it is read soon. Else a large file of a local archive is written past
+                the page cache.
+        """
         path = self.local_path(key)
         if path is not None:
             with _named(self.href(key)):
-                write_file(path, chunks)
+                write_file(path, chunks, cached=cached)
             return
         rest = iter(chunks)
         first = _gathered(rest)

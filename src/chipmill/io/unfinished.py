@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 
+from chipmill.io.direct import Direct
+
 _WRITE_BYTES = 2**16
 """Bytes that are written to a file at once. Linux looks for a run of memory as long as a write;
 up to about this many it finds one soon. Writes of 256 KiB and more took up to five times the CPU
@@ -16,8 +18,10 @@ _NAME = re.compile(r".+#\d+")
 sign."""
 
 
-def write_file(path: Path, chunks: Iterable[bytes]) -> None:
+def write_file(path: Path, chunks: Iterable[bytes], *, cached: bool) -> None:
     """Write a file under a name that no listing shows, and rename it when it is whole.
+
+    Unless it is to be cached, all but its end goes past the page cache.
 
     It is not synced. Where the power fails soon after, the file system has it shorter than it was,
     as a file's length follows its blocks; who compares the size, as a copy does, writes it again.
@@ -25,14 +29,24 @@ def write_file(path: Path, chunks: Iterable[bytes]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}#{secrets.randbelow(10**12)}")
     try:
-        with part.open("xb") as file:
-            for chunk in chunks:
-                for start in range(0, len(chunk), _WRITE_BYTES):
-                    file.write(memoryview(chunk)[start : start + _WRITE_BYTES])
+        if cached:
+            _write_cached(part, chunks)
+        else:
+            with Direct(part) as file:
+                for chunk in chunks:
+                    file.write(chunk)
+                file.finish()
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _write_cached(path: Path, chunks: Iterable[bytes]) -> None:
+    with path.open("xb") as file:
+        for chunk in chunks:
+            for start in range(0, len(chunk), _WRITE_BYTES):
+                file.write(memoryview(chunk)[start : start + _WRITE_BYTES])
 
 
 def unfinished(root: Path | None, before: datetime) -> Mapping[str, int]:

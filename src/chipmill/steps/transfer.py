@@ -183,7 +183,7 @@ def _sidecar(place: Place, access: Access) -> bytes | None:
 def _write(target: _Target, pieces: Iterator[bytes], sent: Digests) -> None:
     """Write an object and make sure that the store has what was sent."""
     archive, key = target.archive, target.key
-    archive.write(key, pieces)
+    archive.write(key, pieces, cached=False)
     if not _has_arrived(target, sent):
         archive.delete(key)
         raise DamagedError(

@@ -1,8 +1,9 @@
 """Copying scenes of Sentinel-2 against s5cmd and `aws s3 sync`, on one S3 server, in turn.
 
 A scene has three bands and a class band of the sizes that catalogues state (in the documents of
-this project's tests, 70 to 254 MB and 1 to 4 MB). The peers compare nothing with a published checksum. What a verified copy costs with them is shown
-beside: s5cmd, and then coreutils' sha256sum or md5sum of its files, two at a time.
+this project's tests, 70 to 254 MB and 1 to 4 MB). The peers compare nothing with a published
+checksum. What a verified copy costs with them is shown beside: s5cmd, and then coreutils' sha256sum
+or md5sum of its files, two at a time.
 
 python -m benchmarks.copy, or with another number of scenes than 4: python -m benchmarks.copy 10
 

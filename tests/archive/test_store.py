@@ -44,7 +44,7 @@ def test_create_never_replaces(store: Store) -> None:
 
 @pytest.mark.parametrize("cached", [True, False])
 @pytest.mark.parametrize("size", [0, 1, PART_BYTES, PART_BYTES + 1, 2 * PART_BYTES + 12345])
-def test_a_stream_goes_in_and_out_whole(store: Store, size: int, cached: bool) -> None:
+def test_a_stream_goes_in_and_out_whole(store: Store, size: int, *, cached: bool) -> None:
     """Sizes around a part of a multipart upload are where such code breaks."""
     data = bytes(range(256)) * (size // 256 + 1)
     pieces = (data[i : min(i + 1_000_003, size)] for i in range(0, size, 1_000_003))
@@ -70,7 +70,7 @@ def _source_of(store: Store) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("cached", [True, False])
 @pytest.mark.parametrize("before", [0, 1, 3])
-def test_a_stream_that_breaks_leaves_nothing(store: Store, before: int, cached: bool) -> None:
+def test_a_stream_that_breaks_leaves_nothing(store: Store, before: int, *, cached: bool) -> None:
     """Half an asset under its final key would be trained on; the error stays what it was."""
 
     def broken() -> Iterator[bytes]:

@@ -31,10 +31,16 @@ class Site:
     """Of the ledger."""
     ledger: Ledger
 
-    def plan(self, *, epoch: int = 0, megabatch: int = 2, budget: int = BUDGET) -> Plan:
+    def plan(
+        self, *, epoch: int = 0, minibatch: int = 2, megabatch: int = 2, budget: int = BUDGET
+    ) -> Plan:
         """Plan an epoch of all scenes and register it."""
         request = PlanRequest(
-            minibatch=2, megabatch=megabatch, chip_size=CHIP, few_scenes=True, epoch=epoch
+            minibatch=minibatch,
+            megabatch=megabatch,
+            chip_size=CHIP,
+            few_scenes=True,
+            epoch=epoch,
         )
         planned = make_plan(request, self.archive)
         register(planned, self.ledger, budget=budget)

@@ -1,9 +1,9 @@
-"""One rank of a toy training that dies at a place, which `test_kills.py` starts.
+"""One rank of a toy training that dies at a place, which `toy_training.py` starts.
 
-python resuming_rank.py ROOT PLAN RANK WORLD PLACE TURN
+python resuming_rank.py ROOT ARCHIVE FAST PLAN RANK WORLD PLACE TURN
 
-It writes down each batch that it trained on, then a checkpoint every second batch. At PLACE of
-batch TURN it kills itself; the name of the places are those of `test_kills.py`.
+Below ROOT it writes down each batch that it trained on, then a checkpoint every second batch. At
+PLACE of batch TURN it kills itself; the names of the places are those of `toy_training.py`.
 """
 
 import hashlib
@@ -21,12 +21,12 @@ from chipmill.train import Batch, ChipDataset
 
 def main() -> None:
     """Train from the last checkpoint on."""
-    root, plan, rank, world, place, turn = sys.argv[1:]
+    root, archive, fast, plan, rank, world, place, turn = sys.argv[1:]
     here = Path(root)
     dataset = ChipDataset(
-        here / "archive",
+        archive,
         plan=plan,
-        fast=here / "fast",
+        fast=fast,
         rank=int(rank),
         world_size=int(world),
         wait_seconds=120,

@@ -48,7 +48,7 @@ class Direct:
                 raise
             self._direct = False
             self._handle = os.open(path, _NEW, 0o666)
-        self._room = memoryview(_MEMORY.empty(_ROOM))
+        self._room = _MEMORY.empty(_ROOM).data
         self._held = 0
 
     def __enter__(self) -> Self:

@@ -21,10 +21,12 @@ def compare(
     floor_of: str,
     floor: Callable[[], object],
     clock: Clock | None = None,
+    *,
+    runs: int = RUNS,
 ) -> None:
     """Time two things in turn and print the median of their ratios."""
     clock = clock or seconds
-    pairs = [(clock(ours), clock(floor)) for _ in range(RUNS + 1)][1:]
+    pairs = [(clock(ours), clock(floor)) for _ in range(runs + 1)][1:]
     ratio = statistics.median(a / b for a, b in pairs)
     a, b = (statistics.median(column) for column in zip(*pairs, strict=True))
     print(f"{what:<20} {a:7.3f} s   {floor_of:<18} {b:7.3f} s   ratio {ratio:5.2f}", flush=True)

@@ -16,7 +16,7 @@ from chipmill.model.memory import new
 
 Pixels = NDArray[Any]
 
-BATCH = 1 * 2**20
+BATCH = 2 * 2**20
 """Bytes of blocks that are asked for at once; what one thread holds in memory."""
 BATCH_BLOCKS = 256
 _DEFLATE = {8, 32946}

@@ -116,7 +116,10 @@ class Store:
             MissingError: There is none.
             TransientError: The store did not answer.
         """
+        path = self.local_path(key)
         with _translated(self.href(key)):
+            if path is not None:
+                return path.read_bytes()  # a third of the time
             return bytes(obstore.get(self.objects, key).bytes())
 
     def size(self, key: str) -> int | None:

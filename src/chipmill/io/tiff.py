@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import SEEK_END
 from itertools import count, islice
-from typing import cast
+from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -174,9 +174,15 @@ def open_tiff(store: Store, key: str) -> Tiff:
         MissingError: There is nothing at this key.
         TransientError: The store did not answer.
     """
+    with open_file(store, key) as file:
+        return tiff_in(file, store, key)
+
+
+def tiff_in(file: BinaryIO, store: Store, key: str) -> Tiff:
+    """Read the header of a GeoTIFF that is open; see `open_tiff`."""
     where = store.href(key)
     try:
-        with open_file(store, key) as file, TiffFile(file) as tiff:
+        with TiffFile(file) as tiff:
             pages = cast("list[TiffPage]", list(islice(tiff.pages, _DIRECTORIES)))
             image = _layer(pages[0], where)
             masks = (page for page in pages[1:] if int(page.subfiletype) == _MASK)

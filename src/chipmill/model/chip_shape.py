@@ -1,7 +1,7 @@
 """How many pixels a chip has in each band of its scene."""
 
 from chipmill.model.archived import ArchivedScene
-from chipmill.model.grid import ChipGrid, ratio
+from chipmill.model.grid import ChipGrid, Grid, ratio
 
 
 def band_shapes(scene: ArchivedScene, chips: ChipGrid) -> list[tuple[int, int]]:
@@ -14,11 +14,12 @@ def band_shapes(scene: ArchivedScene, chips: ChipGrid) -> list[tuple[int, int]]:
     Raises:
         SceneError: The files of the scene do not align.
     """
-    return [_shape(band.file.key, scene, chips) for band in scene.bands]
+    grids = {band.file.grid: band.file.key for band in reversed(scene.bands)}
+    shapes = {grid: _shape(grid, chips, key) for grid, key in grids.items()}
+    return [shapes[band.file.grid] for band in scene.bands]
 
 
-def _shape(key: str, scene: ArchivedScene, chips: ChipGrid) -> tuple[int, int]:
-    grid = next(band.file.grid for band in scene.bands if band.file.key == key)
+def _shape(grid: Grid, chips: ChipGrid, key: str) -> tuple[int, int]:
     whole = ratio(grid, fine=chips.grid, where=f"{key} and the finest band").whole
     edge = chips.size // whole if whole and chips.size % whole == 0 else chips.size
     return edge, edge

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import chain, groupby, pairwise
+from itertools import pairwise
 from threading import Lock
 from typing import Any
 
@@ -19,6 +19,7 @@ Masks = Callable[[tuple[Pixels, ...], NDArray[np.bool_]], None]
 
 _PIECE = 128
 """Rows that are added up at once: the sum of a column stays in a byte."""
+_SIDE = 4
 _JUDGED = 2**18
 """Pixels that are judged at once: many, as each time costs, and yet few enough for a cache."""
 _REMEMBERED = 64
@@ -107,15 +108,10 @@ class _Stretch:
     """Number of the first cell."""
     edges: NDArray[np.int64]
     """Counted from the beginning of the stretch; the last is its end."""
-    runs: list[tuple[int, int]]
-    """Cells are cut into pieces of some rows at most, of which several of one height follow each
-    other: height and number of each such run."""
-    pieces: NDArray[np.int64]
-    """Number of the first piece of each cell."""
 
     @classmethod
-    def of(cls, edges: NDArray[np.int64], start: int, end: int, most: int) -> "_Stretch":
-        """Cut from `start` to before `end`, in runs of `most` pixels at most.
+    def of(cls, edges: NDArray[np.int64], start: int, end: int) -> "_Stretch":
+        """Cut from `start` to before `end`.
 
         What lies beyond the last edge is cut off.
         """
@@ -123,19 +119,36 @@ class _Stretch:
         first = int(np.searchsorted(edges, start, side="right"))
         last = int(np.searchsorted(edges, end))
         own = np.concatenate(([start], edges[first:last], [end])) - start
-        rows = [
-            [min(_PIECE, stop - row) for row in range(begin, stop, _PIECE)]
-            for begin, stop in pairwise(own.tolist())
-        ]
-        runs = [
-            (height, min(most // height or 1, count - done))
-            for height, count in (
-                (height, len(list(same))) for height, same in groupby(chain(*rows))
-            )
-            for done in range(0, count, most // height or 1)
-        ]
-        pieces = np.cumsum([0, *map(len, rows[:-1])])
-        return cls(first=first - 1, edges=own, runs=runs, pieces=pieces)
+        return cls(first=first - 1, edges=own)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Runs:
+    """How the rows of a stretch are gone through."""
+
+    runs: list[tuple[int, int]]
+    """Cells are cut into pieces of some rows at most, of which several of one height follow each
+    other: height and number of each such run."""
+    pieces: NDArray[np.int64]
+    """Number of the first piece of each cell."""
+
+    @classmethod
+    def of(cls, edges: NDArray[np.int64], start: int, end: int, most: int) -> "_Runs":
+        """Cut the rows from `start` to before `end`, in runs of `most` rows at most."""
+        own = _Stretch.of(edges, start, end).edges.tolist()
+        runs = list[tuple[int, int]]()
+        pieces = list[int]()
+        done = 0
+        for begin, stop in pairwise(own):
+            pieces.append(done)
+            for row in range(begin, stop, _PIECE):
+                height, (last, count) = min(_PIECE, stop - row), runs[-1] if runs else (0, 0)
+                if height == last and (count + 1) * height <= most:
+                    runs[-1] = height, count + 1
+                else:
+                    runs.append((height, 1))
+                done += 1
+        return cls(runs=runs, pieces=np.array(pieces))
 
 
 class Tally:
@@ -154,6 +167,7 @@ class Tally:
         remember = lru_cache(_REMEMBERED)
         self._down = remember(partial(_Stretch.of, windows.ys))
         self._across = remember(partial(_Stretch.of, windows.xs))
+        self._runs = remember(partial(_Runs.of, windows.ys))
         self._lock = Lock()
 
     @property
@@ -172,18 +186,30 @@ class Tally:
         """
         height, width = bands[0].shape
         down, across = self._cut(height, width, top=top, left=left)
+        cut = self._runs(top, top + height, _JUDGED // width)
         kinds, used = len(self._cells), int(across.edges[-1])
-        pieces = sum(count for _, count in down.runs)
+        pieces = sum(count for _, count in cut.runs)
         columns = self._scratch.array("columns", (kinds, pieces, used), _BYTE)
         row = piece = 0
-        for rows, count in down.runs:
+        for rows, count in cut.runs:
             found = self._scratch.array("masks", (kinds, count * rows, used), _BOOL)
             masks(tuple(band[row : row + count * rows, :used] for band in bands), found)
-            split = found.view(_BYTE).reshape(kinds, count, rows, used)
-            _ADD(split, axis=2, dtype=np.uint8, out=columns[:, piece : piece + count])
+            self._add_up(found, rows, columns[:, piece : piece + count])
             row, piece = row + count * rows, piece + count
         cells = _ADD_AT(columns, across.edges[:-1], axis=2, dtype=np.int64)
-        self._put(down, across, _ADD_AT(cells, down.pieces, axis=1))
+        self._put(down, across, _ADD_AT(cells, cut.pieces, axis=1))
+
+    def _add_up(self, found: NDArray[np.bool_], rows: int, out: NDArray[np.uint8]) -> None:
+        """Add up the columns of masks (kinds, y, x), each `rows` for themselves.
+
+        NumPy adds long rows faster: some that follow each other count as one at first.
+        """
+        kinds, count, used = out.shape
+        side = _SIDE if rows % _SIDE == 0 else 1
+        wide = self._scratch.array("wide", (kinds, count, 1, side * used), _BYTE)
+        split = found.view(_BYTE).reshape(kinds, count, rows // side, side * used)
+        _ADD(split, axis=2, keepdims=True, out=wide)
+        _ADD(wide.reshape(kinds, count, side, used), axis=2, out=out)
 
     def add_whole(self, shape: tuple[int, int], *, top: int, left: int) -> None:
         """Count all pixels of a block (y, x), in each kind, without looking at them."""
@@ -207,8 +233,7 @@ class Tally:
         return (counts / self._windows.pixels).astype(np.float32)
 
     def _cut(self, height: int, width: int, *, top: int, left: int) -> tuple[_Stretch, _Stretch]:
-        down = self._down(top, top + height, _JUDGED // width)
-        return down, self._across(left, left + width, _JUDGED)
+        return self._down(top, top + height), self._across(left, left + width)
 
     def _put(self, down: _Stretch, across: _Stretch, cells: NDArray[np.int64]) -> None:
         height, width = cells.shape[-2:]

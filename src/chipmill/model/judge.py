@@ -164,9 +164,15 @@ def _same_bits(bits: int, value: int, size: int) -> Mask:
     """Tell the values of which some bits are as they are in one."""
     if bits == size - 1:
         return _stretch(value, value + 1, size)
+    looked, same = _number(bits, size), _number(value, size)
     return lambda values, out, room: np.equal(
-        np.bitwise_and(values, bits, out=room), value, out=out
+        np.bitwise_and(values, looked, out=room), same, out=out
     )
+
+
+def _number(value: int, size: int) -> NDArray[Any]:
+    """Give a number in the type of all that are smaller than `size`: NumPy is asked often."""
+    return np.array(value, np.min_scalar_type(size - 1))
 
 
 def _stretch_passes(first: int, end: int, size: int) -> int:
@@ -177,24 +183,28 @@ def _stretch_passes(first: int, end: int, size: int) -> int:
 
 def _bits(bits: int, size: int, *, wanted: bool) -> Mask:
     """Tell where any of some bits is set, or none."""
+    looked, nothing = _number(bits, size), _number(0, size)
     if wanted and bits == 1 and size == 2**8:  # the bit is the answer
-        return lambda values, out, _: np.bitwise_and(values, 1, out=out.view(_BYTE))
+        return lambda values, out, _: np.bitwise_and(values, looked, out=out.view(_BYTE))
     test = np.not_equal if wanted else np.equal
-    return lambda values, out, room: test(np.bitwise_and(values, bits, out=room), 0, out=out)
+    return lambda values, out, room: test(
+        np.bitwise_and(values, looked, out=room), nothing, out=out
+    )
 
 
 def _stretch(first: int, end: int, size: int) -> Mask:
     """Tell the values from `first` to before `end`, of all that are smaller than `size`."""
+    least = _number(first, size)
     if end - first == 1:
-        return lambda values, out, _: np.equal(values, first, out=out)
+        return lambda values, out, _: np.equal(values, least, out=out)
     if end == size:
-        return lambda values, out, _: np.greater_equal(values, first, out=out)
+        return lambda values, out, _: np.greater_equal(values, least, out=out)
     if first == 0:
-        return lambda values, out, _: np.less(values, end, out=out)
+        beyond = _number(end, size)
+        return lambda values, out, _: np.less(values, beyond, out=out)
     # Below the first value the difference wraps around to a large one.
-    return lambda values, out, room: np.less(
-        np.subtract(values, first, out=room), end - first, out=out
-    )
+    length = _number(end - first, size)
+    return lambda values, out, room: np.less(np.subtract(values, least, out=room), length, out=out)
 
 
 def _any(tests: list[Mask], scratch: Scratch) -> Mask:

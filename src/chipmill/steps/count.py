@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 from chipmill.errors import SceneError
 from chipmill.io.blocks import Layer, Spot
 from chipmill.io.place import Place
-from chipmill.io.tiff import Tiff, open_tiff
+from chipmill.io.remote import open_file
+from chipmill.io.tiff import Tiff, tiff_in
+from chipmill.io.tiff_full import is_full
 from chipmill.model.archived import ArchivedFile, ArchivedScene
 from chipmill.model.count import Masks, Tally, Windows, nodata_masks
 from chipmill.model.grid import ChipGrid
@@ -143,13 +145,19 @@ def count_chips(
 
     scratch = Scratch()
 
-    def opened(job: _Job) -> _Pass:
+    def opened(job: _Job) -> _Pass | None:
         file, bands = job
-        windows = windows_of[file.grid]
-        tiff = open_tiff(*place(file.key))
+        judged = rule if file is scene.quality else None
+        shape, windows = (file.grid.height, file.grid.width), windows_of[file.grid]
+        with open_file(*place(file.key)) as handle:
+            if file.nodata is None and not (judged or alpha):
+                if is_full(handle, shape=shape, bands=max(bands)):
+                    return None
+                handle.seek(0)
+            tiff = tiff_in(handle, *place(file.key))
         check_header(tiff, file, bands)
-        if file is scene.quality and rule:
-            return _judging(tiff, windows, rule, scratch)
+        if judged:
+            return _judging(tiff, windows, judged, scratch)
         return _emptiness(tiff, file, bands, windows, scratch, alpha=alpha)
 
     near = all(place(file.key).is_near for file, _ in jobs)
@@ -163,11 +171,17 @@ def count_chips(
     return Shares(cloud=quality.tally.share(either - empty), nodata=worst)
 
 
-def _gone_through(jobs: list[_Job], opened: Callable[[_Job], _Pass], *, near: bool) -> list[_Pass]:
-    """Open all files and take all their batches, several side by side where that saves time."""
+def _gone_through(
+    jobs: list[_Job], opened: Callable[[_Job], _Pass | None], *, near: bool
+) -> list[_Pass]:
+    """Open all files and take all their batches, several side by side where that saves time.
+
+    Files in which no pixel is nodata have nothing to go through.
+    """
     with ThreadPoolExecutor(min(AT_ONCE, os.cpu_count() or 1) if near else AT_ONCE) as pool:
         try:
-            passes = list((map if near else pool.map)(opened, jobs))
+            found = (map if near else pool.map)(opened, jobs)
+            passes = [each for each in found if each is not None]
             work = [(each, batch) for each in passes for batch in each.batches()]
             little = near and sum(each.size for each in passes) <= _LITTLE
             deque((map if little else pool.map)(_count, work), maxlen=0)

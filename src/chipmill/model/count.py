@@ -20,6 +20,7 @@ Masks = Callable[[tuple[Pixels, ...], NDArray[np.bool_]], None]
 _PIECE = 128
 """Rows that are added up at once: the sum of a column stays in a byte."""
 _SIDE = 4
+"""Rows of masks that count as one long row at first: fewer and longer additions."""
 _JUDGED = 2**18
 """Pixels that are judged at once: many, as each time costs, and yet few enough for a cache."""
 _REMEMBERED = 64

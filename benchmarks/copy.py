@@ -170,7 +170,9 @@ def through(
     for command in (fetch, send):
         if command:
             words = [word.format(**names) for word in command]
-            subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+            done = subprocess.run(words, check=False, stdout=subprocess.DEVNULL)
+            if done.returncode:
+                sys.exit(f"{words[0]} ended with {done.returncode}; mend it, or take it off PATH")
     if tool:
         files = sorted(map(str, disk.iterdir()))
         running = [

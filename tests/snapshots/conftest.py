@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from chipmill.formats.provenance import AssetRecord
 from chipmill.io.records import write_record
 from chipmill.io.store import Store
 from chipmill.model.scene import SceneRef
+from chipmill.model.wkb import Wkb
 
 COLLECTION = "sentinel-2-l2a"
 SIZE = 16
@@ -56,7 +58,7 @@ def _put_part(
         cloud_fraction=chance.random(rows * cols, np.float32),
         nodata_fraction=chance.random(rows * cols, np.float32),
         boxes=boxes,
-        polygons=[shapely.box(*box).wkb for box in boxes.tolist()],
+        polygons=Wkb.of(cast("list[bytes]", [shapely.box(*box).wkb for box in boxes.tolist()])),
     )
     scene, data = encode_part(scene, columns)
     asset = AssetRecord(

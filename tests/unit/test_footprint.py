@@ -1,6 +1,7 @@
 """Where chips lie on earth."""
 
 import math
+from itertools import pairwise
 from typing import cast
 
 import numpy as np
@@ -35,7 +36,9 @@ def chips_at(x: float, y: float, *, crs: str, size: float = 10.0, down: float = 
 
 def outlines(corners: NDArray[np.float64]) -> list[Polygon | MultiPolygon]:
     """Read what was written of each chip."""
-    return [cast("Polygon | MultiPolygon", shapely.from_wkb(one)) for one in polygons(corners)]
+    found = polygons(corners)
+    each = (found.data[start:end].tobytes() for start, end in pairwise(found.ends))
+    return [cast("Polygon | MultiPolygon", shapely.from_wkb(one)) for one in each]
 
 
 @given(

@@ -21,6 +21,7 @@ from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.support.ui import WebDriverWait
 
 from chipmill.errors import RequestError
+from chipmill.formats.columns import back_to_back
 from chipmill.formats.map_page import quads
 from chipmill.io.store import Store
 from chipmill.model.chip_filter import ChipFilter
@@ -121,6 +122,13 @@ def share(picture: NDArray[np.uint8], colour: tuple[int, int, int]) -> float:
     return float((np.abs(picture.astype(int) - colour).max(axis=2) < 25).mean())
 
 
+def outlines(chips: ChipGrid) -> NDArray[np.object_]:
+    """Give the polygons of chips."""
+    found = polygons(lonlat_corners(chips))
+    column = back_to_back(found.data, found.ends, pa.binary())
+    return shapely.from_wkb(column.to_numpy(zero_copy_only=False))
+
+
 def drawn_table(shapes: NDArray[np.object_], cloud: NDArray[Any], *, name: str) -> pa.Table:
     """Make rows of a chip index."""
     count = len(shapes)
@@ -187,7 +195,7 @@ def test_colours_switch(tmp_path: Path, browser: Browser) -> None:
     grid = Grid(
         height=640, width=640, transform=(10.0, 0.0, 500_000.0, 0.0, -10.0, 5e6), crs="EPSG:32633"
     )
-    shapes = shapely.from_wkb(polygons(lonlat_corners(ChipGrid(grid=grid, size=64))))
+    shapes = outlines(ChipGrid(grid=grid, size=64))
     cloud = np.repeat([0.0, 1.0], 50)
     page = tmp_path / "map.html"
     page.write_text(
@@ -222,7 +230,7 @@ def test_a_chip_on_the_antimeridian_is_on_both_sides(tmp_path: Path, browser: Br
     transform = (90.0, 0.0, 160_000.0, 0.0, -90.0, 8e6)
     grid = Grid(height=128, width=512, transform=transform, crs="EPSG:32701")
     chips = ChipGrid(grid=grid, size=64)
-    shapes = shapely.from_wkb(polygons(lonlat_corners(chips)))
+    shapes = outlines(chips)
     table = drawn_table(shapes, np.zeros(len(shapes)), name="fiji")
     split = sum(shape.geom_type == "MultiPolygon" for shape in shapes)
     assert split > 0

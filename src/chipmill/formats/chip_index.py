@@ -18,8 +18,9 @@ from pyarrow import parquet
 from pydantic import AwareDatetime, BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from chipmill.errors import StoreError
-from chipmill.formats.columns import numbers, texts, word_column
+from chipmill.formats.columns import back_to_back, numbers, word_column
 from chipmill.model.box import Box, around, outward
+from chipmill.model.wkb import Wkb
 
 SCENE = b"chipmill.scene"
 _GEO = b"geo"
@@ -88,9 +89,9 @@ WRITING: Final[dict[str, Any]] = {
     "write_statistics": ["scene", "collection", "datetime", "gsd", "platform", *_SPLIT],
 }
 """How rows of chips are written: measured at 28 bytes a chip against 63 with the defaults."""
-_PART: Final[dict[str, Any]] = WRITING | {"compression": "lz4"}
-"""The same for one scene, of which much less is to be saved, and which is written in a third less
-time so."""
+_PART: Final[dict[str, Any]] = WRITING | {"compression": "lz4", "write_statistics": False}
+"""The same for one scene, of which much less is to be saved, and which is read as a whole: it is
+written in half the time so."""
 
 
 _DERIVED: Final = {"digest", "inputs", "assets", "bbox", "remainder_area"}
@@ -145,8 +146,7 @@ class ChipColumns:
     nodata_fraction: NDArray[np.float32]
     boxes: NDArray[np.float64]
     """Shape (chips, 4): west, south, east, north in degrees."""
-    polygons: list[bytes]
-    """WKB."""
+    polygons: Wkb
 
 
 def encode_part(scene: IndexedScene, chips: ChipColumns) -> tuple[IndexedScene, bytes]:
@@ -239,14 +239,16 @@ def _arrays(scene: IndexedScene, chips: ChipColumns) -> "list[pa.Array[Any]]":
         word_column(scene.item_key, count),
         word_column(scene.assets, count),
         pa.StructArray.from_arrays(sides, fields=list(BOX)),
-        texts(chips.polygons, pa.binary()),
+        back_to_back(chips.polygons.data, chips.polygons.ends, pa.binary()),
     ]
 
 
 def _ids(scene: IndexedScene) -> "pa.Array[Any]":
     heads = [f"{scene.scene}/{row}-".encode() for row in range(scene.rows)]
     tails = [str(col).encode() for col in range(scene.cols)]
-    return texts([head + tail for head in heads for tail in tails], pa.string())
+    lengths = np.add.outer([len(head) for head in heads], [len(tail) for tail in tails])
+    data = b"".join(head + head.join(tails) for head in heads)
+    return back_to_back(data, np.append(0, lengths.cumsum()), pa.string())
 
 
 def _digest(scene: IndexedScene, chips: ChipColumns) -> str:

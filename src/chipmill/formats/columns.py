@@ -27,6 +27,18 @@ def numbers(values: NDArray[Any], kind: "pa.DataType | None" = None) -> "pa.Arra
 
 def texts(values: Sequence[bytes], kind: "pa.DataType") -> "pa.Array[Any]":
     """Make a column of texts or bytes."""
-    ends = np.cumsum([0, *map(len, values)]).astype(np.int32)
-    buffers = [None, pa.py_buffer(cast("Any", ends)), pa.py_buffer(b"".join(values))]
-    return cast("Any", pa.Array).from_buffers(kind, len(values), buffers)
+    return back_to_back(b"".join(values), np.cumsum([0, *map(len, values)]), kind)
+
+
+def back_to_back(
+    data: bytes | NDArray[np.uint8], ends: NDArray[np.int64], kind: "pa.DataType"
+) -> "pa.Array[Any]":
+    """View texts or bytes, one behind the other, as a column.
+
+    Args:
+        data: All of them.
+        ends: Shape (values + 1,): where the first begins, and where each ends.
+        kind: What they are, texts or bytes.
+    """
+    buffers = [None, *(pa.py_buffer(cast("Any", each)) for each in (ends.astype(np.int32), data))]
+    return cast("Any", pa.Array).from_buffers(kind, len(ends) - 1, buffers)

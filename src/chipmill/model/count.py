@@ -1,5 +1,6 @@
 """Tell the nodata pixels of a file, and count pixels chip by chip, block after block of it."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -105,22 +106,37 @@ class Windows:
 class _Stretch:
     """Some rows or columns of a file, cut at the edges of cells."""
 
-    first: int
-    """Number of the first cell."""
-    edges: NDArray[np.int64]
-    """Counted from the beginning of the stretch; the last is its end."""
+    cells: slice
+    """Which they are."""
+    starts: NDArray[np.int64]
+    """Where each begins, counted from the beginning of the stretch."""
+    sizes: NDArray[np.int64]
+    """Rows or columns of each."""
+    end: int
+    """Where the last one ends."""
 
     @classmethod
-    def of(cls, edges: NDArray[np.int64], start: int, end: int) -> "_Stretch":
+    def of(cls, edges: list[int], start: int, end: int) -> "_Stretch":
         """Cut from `start` to before `end`.
 
         What lies beyond the last edge is cut off.
         """
-        end = min(end, int(edges[-1]))
-        first = int(np.searchsorted(edges, start, side="right"))
-        last = int(np.searchsorted(edges, end))
-        own = np.concatenate(([start], edges[first:last], [end])) - start
-        return cls(first=first - 1, edges=own)
+        own = _cut(edges, start, end)
+        first = bisect_right(edges, start) - 1
+        cuts = np.array(own)
+        return cls(
+            cells=slice(first, first + len(own) - 1),
+            starts=cuts[:-1],
+            sizes=np.diff(cuts),
+            end=own[-1],
+        )
+
+
+def _cut(edges: list[int], start: int, end: int) -> list[int]:
+    """Give the edges from `start` to `end`, which are two themselves, counted from `start`."""
+    end = min(end, edges[-1])
+    between = edges[bisect_right(edges, start) : bisect_left(edges, end)]
+    return [edge - start for edge in (start, *between, end)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,18 +146,19 @@ class _Runs:
     runs: list[tuple[int, int]]
     """Cells are cut into pieces of some rows at most, of which several of one height follow each
     other: height and number of each such run."""
-    pieces: NDArray[np.int64]
-    """Number of the first piece of each cell."""
+    pieces: int
+    """How many pieces there are."""
+    cells: NDArray[np.int64] | None
+    """Number of the first piece of each cell; None: each is one piece."""
 
     @classmethod
-    def of(cls, edges: NDArray[np.int64], start: int, end: int, most: int) -> "_Runs":
+    def of(cls, edges: list[int], start: int, end: int, most: int) -> "_Runs":
         """Cut the rows from `start` to before `end`, in runs of `most` rows at most."""
-        own = _Stretch.of(edges, start, end).edges.tolist()
         runs = list[tuple[int, int]]()
-        pieces = list[int]()
+        cells = list[int]()
         done = 0
-        for begin, stop in pairwise(own):
-            pieces.append(done)
+        for begin, stop in pairwise(_cut(edges, start, end)):
+            cells.append(done)
             for row in range(begin, stop, _PIECE):
                 height, (last, count) = min(_PIECE, stop - row), runs[-1] if runs else (0, 0)
                 if height == last and (count + 1) * height <= most:
@@ -149,7 +166,7 @@ class _Runs:
                 else:
                     runs.append((height, 1))
                 done += 1
-        return cls(runs=runs, pieces=np.array(pieces))
+        return cls(runs=runs, pieces=done, cells=None if done == len(cells) else np.array(cells))
 
 
 class Tally:
@@ -165,10 +182,10 @@ class Tally:
         self._windows = windows
         self._cells = np.zeros((masks, len(windows.ys) - 1, len(windows.xs) - 1), np.int64)
         self._scratch = scratch or Scratch()
-        remember = lru_cache(_REMEMBERED)
-        self._down = remember(partial(_Stretch.of, windows.ys))
-        self._across = remember(partial(_Stretch.of, windows.xs))
-        self._runs = remember(partial(_Runs.of, windows.ys))
+        remember, ys, xs = lru_cache(_REMEMBERED), windows.ys.tolist(), windows.xs.tolist()
+        self._down = remember(partial(_Stretch.of, ys))
+        self._across = remember(partial(_Stretch.of, xs))
+        self._runs = remember(partial(_Runs.of, ys))
         self._lock = Lock()
 
     @property
@@ -188,17 +205,16 @@ class Tally:
         height, width = bands[0].shape
         down, across = self._cut(height, width, top=top, left=left)
         cut = self._runs(top, top + height, _JUDGED // width)
-        kinds, used = len(self._cells), int(across.edges[-1])
-        pieces = sum(count for _, count in cut.runs)
-        columns = self._scratch.array("columns", (kinds, pieces, used), _BYTE)
+        kinds, used = len(self._cells), across.end
+        columns = self._scratch.array("columns", (kinds, cut.pieces, used), _BYTE)
         row = piece = 0
         for rows, count in cut.runs:
             found = self._scratch.array("masks", (kinds, count * rows, used), _BOOL)
             masks(tuple(band[row : row + count * rows, :used] for band in bands), found)
             self._add_up(found, rows, columns[:, piece : piece + count])
             row, piece = row + count * rows, piece + count
-        cells = _ADD_AT(columns, across.edges[:-1], axis=2, dtype=np.int64)
-        self._put(down, across, _ADD_AT(cells, cut.pieces, axis=1))
+        cells = _ADD_AT(columns, across.starts, axis=2, dtype=np.int64)
+        self._put(down, across, cells if cut.cells is None else _ADD_AT(cells, cut.cells, axis=1))
 
     def _add_up(self, found: NDArray[np.bool_], rows: int, out: NDArray[np.uint8]) -> None:
         """Add up the columns of masks (kinds, y, x), each `rows` for themselves.
@@ -215,7 +231,7 @@ class Tally:
     def add_whole(self, shape: tuple[int, int], *, top: int, left: int) -> None:
         """Count all pixels of a block (y, x), in each kind, without looking at them."""
         down, across = self._cut(*shape, top=top, left=left)
-        self._put(down, across, np.diff(down.edges)[:, None] * np.diff(across.edges))
+        self._put(down, across, np.multiply.outer(down.sizes, across.sizes))
 
     def chips(self) -> NDArray[np.int64]:
         """Give the counts so far: shape (masks, rows, cols)."""
@@ -237,10 +253,5 @@ class Tally:
         return self._down(top, top + height), self._across(left, left + width)
 
     def _put(self, down: _Stretch, across: _Stretch, cells: NDArray[np.int64]) -> None:
-        height, width = cells.shape[-2:]
-        rows, cols = (
-            slice(down.first, down.first + height),
-            slice(across.first, across.first + width),
-        )
         with self._lock:
-            self._cells[:, rows, cols] += cells
+            self._cells[:, down.cells, across.cells] += cells

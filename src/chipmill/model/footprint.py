@@ -10,6 +10,7 @@ from pyproj.exceptions import ProjError
 
 from chipmill.errors import SceneError
 from chipmill.model.grid import ChipGrid, Grid
+from chipmill.model.wkb import Wkb
 
 METRES_PER_DEGREE = 6_371_008.8 * math.pi / 180
 """Length of a degree of latitude on a sphere of the mean radius of the earth (IUGG)."""
@@ -125,14 +126,14 @@ def _unknown(crs: str, err: ProjError) -> SceneError:
     return SceneError(f"{crs[:60]!r} is no CRS that is known ({err}); drop the scene")
 
 
-def polygons(corners: NDArray[np.float64]) -> list[bytes]:
+def polygons(corners: NDArray[np.float64]) -> Wkb:
     """Write the polygon of each chip.
 
     Args:
         corners: Shape (rows + 1, cols + 1, 2), longitude and latitude.
 
     Returns:
-        The WKB of each chip, row-major: polygons, counter-clockwise; a chip that crosses the
+        The geometry of each chip, row-major: polygons, counter-clockwise; a chip that crosses the
         antimeridian is a multipolygon of its two sides.
     """
     ring = np.stack(
@@ -146,10 +147,12 @@ def polygons(corners: NDArray[np.float64]) -> list[bytes]:
     written = np.empty(len(ring), _WKB)
     written["little"], written["kind"] = 1, _POLYGON
     written["rings"], written["points"], written["ring"] = 1, ring.shape[1], ring
+    if not over.any():
+        return Wkb(written.view(np.uint8), _WKB.itemsize * np.arange(len(ring) + 1))
     found: list[bytes] = written.view(f"V{_WKB.itemsize}").tolist()
     for chip in np.flatnonzero(over).tolist():
         found[chip] = _two_sides(ring[chip])
-    return found
+    return Wkb.of(found)
 
 
 def _two_sides(ring: NDArray[np.float64]) -> bytes:

@@ -30,7 +30,7 @@ _LESS = 2
 without a sign."""
 _FEW = 32
 """Values of which it is looked for bits that they have in common."""
-_BYTE, _BOOL, _WORD = np.dtype(np.uint8), np.dtype(np.bool_), np.dtype(np.uint64)
+_BYTE, _BOOL = np.dtype(np.uint8), np.dtype(np.bool_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,14 +220,6 @@ def _any(tests: list[Mask], scratch: Scratch) -> Mask:
         found = scratch.array("found", out.shape, _BOOL)
         for each in others:
             each(values, found, room)
-            _add(out, found)
+            np.logical_or(out, found, out=out)
 
     return any_of
-
-
-def _add(out: NDArray[np.bool_], found: NDArray[np.bool_]) -> None:
-    """Say yes where `found` does, eight pixels at once where rows are made of words."""
-    if out.shape[-1] % _WORD.itemsize == 0:
-        np.bitwise_or(out.view(_WORD), found.view(_WORD), out=out.view(_WORD))
-    else:
-        np.logical_or(out, found, out=out)

@@ -27,6 +27,6 @@ def read_findings(archive: Store, *, most: int) -> tuple[list[Finding], bool]:
             return decode_finding(archive.get(key), where=archive.href(key))
         return None
 
-    with ThreadPoolExecutor(READS_AT_ONCE) as pool:
+    with ThreadPoolExecutor(archive.at_once(READS_AT_ONCE)) as pool:
         found = [finding for finding in pool.map(read, keys[:most]) if finding]
     return sorted(found, key=lambda finding: finding.at, reverse=True), len(keys) > most

@@ -20,7 +20,7 @@ class Place(NamedTuple):
     @property
     def is_near(self) -> bool:
         """Tell whether it is a file of this machine, which no request has to fetch."""
-        return self.store.url.startswith("file://")
+        return self.store.is_near
 
 
 def place_of(href: str) -> Place:

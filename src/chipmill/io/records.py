@@ -38,6 +38,8 @@ def read_records(
             return decode_record(archive.get(key), where=archive.href(key))
         return None
 
+    if archive.is_near:  # starting threads takes longer than reading
+        return {record.asset: record for record in map(read, keys) if record}
     with ThreadPoolExecutor(READS_AT_ONCE) as pool:
         return {record.asset: record for record in pool.map(read, keys) if record}
 

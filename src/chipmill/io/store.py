@@ -38,6 +38,8 @@ PARTS_AT_ONCE = 1
 """While a part is on its way the next one is read; files are copied side by side anyway."""
 _LONGEST = timedelta(minutes=5)
 """A request that takes longer is given up: S3 takes a part in a second or so."""
+_FILES_AT_ONCE = 4
+"""Files of a directory that are read side by side; more threads take each other's time."""
 SCHEMES = ("file", "s3", "gs", "az")
 
 
@@ -91,6 +93,15 @@ class Store:
                 return cls(root, from_url(root, client_options=client, checksum_algorithm="SHA256"))
             return cls(root, from_url(root, client_options=client))
 
+    @property
+    def is_near(self) -> bool:
+        """Tell whether it is a directory of this machine, which no request has to ask."""
+        return self.url.startswith("file://")
+
+    def at_once(self, most: int) -> int:
+        """Say how many objects are read side by side: `most`, where requests are waited for."""
+        return min(most, _FILES_AT_ONCE) if self.is_near else most
+
     def href(self, key: str) -> str:
         """Absolute URL of a key."""
         return f"{self.url}/{key}"
@@ -107,7 +118,7 @@ class Store:
 
     def local_path(self, key: str) -> Path | None:
         """Path of a key where the store is a local directory, else None."""
-        return _local(self.url) / key if self.url.startswith("file://") else None
+        return _local(self.url) / key if self.is_near else None
 
     def get(self, key: str) -> bytes:
         """Read a whole object.

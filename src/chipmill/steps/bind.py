@@ -29,6 +29,8 @@ ROWS_PER_GROUP = 64_000
 """Rows of a row group, about."""
 ROWS_PER_SHEAF = 2**20
 """Rows of a sheaf, about: 30 MB, which is what is written again when one of its scenes changes."""
+_DECODED_AT_ONCE = 4
+"""Scenes that are decoded side by side; their bytes are on the disk already."""
 _FULL_CIRCLE, _HALF = 360, 180
 
 
@@ -110,7 +112,7 @@ def _bind(archive: Store, name: str, pieces: list[Piece]) -> Sheaf:
             archive.write(chips, iter(lambda: written.read(PART_BYTES), b""))
     table = pa.Table.from_pylist(rows, schema=SCENES)
     archive.put(scenes, _parquet(table))
-    archive.put(provenance, _parquet(_assets(pieces)))
+    archive.put(provenance, _parquet(_assets(pieces, archive.at_once(AT_ONCE))))
     known = table.select(list(KNOWN))
     return Sheaf(chips=chips, scenes=scenes, provenance=provenance, known=known)
 
@@ -124,7 +126,7 @@ def _write_chips(path: Path, pieces: list[Piece]) -> list[dict[str, Any]]:
     scenes: list[dict[str, Any]] = []
     with (
         parquet.ParquetWriter(path, schema, bloom_filter_options=filters, **WRITING) as writer,
-        ThreadPoolExecutor(AT_ONCE) as pool,
+        ThreadPoolExecutor(_DECODED_AT_ONCE) as pool,
     ):
         for group in groups:
             read = list(pool.map(Piece.read, group))
@@ -135,8 +137,8 @@ def _write_chips(path: Path, pieces: list[Piece]) -> list[dict[str, Any]]:
     return scenes
 
 
-def _assets(pieces: list[Piece]) -> pa.Table:
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+def _assets(pieces: list[Piece], at_once: int) -> pa.Table:
+    with ThreadPoolExecutor(at_once) as pool:
         tables = list(pool.map(Piece.read_assets, pieces))
     return pa.concat_tables([ASSETS.empty_table(), *tables], promote_options="default")
 

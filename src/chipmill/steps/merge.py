@@ -99,7 +99,7 @@ def _quarantined(archive: Store, chip_size: int, parts: Mapping[str, str]) -> li
         for key in archive.keys(layout.FINDINGS)
         if layout.part_of_finding(chip_size, key) in parts
     ]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(archive.at_once(AT_ONCE)) as pool:
         verdicts = list(pool.map(verdict, suspects))
     out = [key for key, guilty in zip(suspects, verdicts, strict=True) if guilty]
     if out:
@@ -135,7 +135,7 @@ def _spooled(
         return scene, data
 
     keys = sorted(parts)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(archive.at_once(AT_ONCE)) as pool:
         for start in range(0, len(keys), 8 * AT_ONCE):
             some = keys[start : start + 8 * AT_ONCE]
             for key, found in zip(some, pool.map(read, some), strict=True):

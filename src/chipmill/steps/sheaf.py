@@ -97,5 +97,5 @@ def sheaves(archive: Store, snapshot: Snapshot, *, but: Snapshot | None = None) 
 
     files = snapshot.chip_files, snapshot.scene_files, snapshot.provenance_files
     threes = [three for three in zip(*files, strict=True) if three[1] not in others]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(archive.at_once(AT_ONCE)) as pool:
         return list(pool.map(known, threes))

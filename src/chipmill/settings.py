@@ -15,17 +15,25 @@ from pydantic import (
     ValidationError,
 )
 from pydantic.dataclasses import dataclass
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from chipmill.errors import RequestError
 from chipmill.url import store_url
 
 
 def _url(value: object) -> object:
-    return store_url(value) if isinstance(value, str | Path) else value
+    return store_url(_place(value)) if isinstance(value, str | Path) else value
+
+
+def _place(value: str | Path) -> str | Path:
+    """Refuse nothing as the name of a place, which would be the folder where a process starts."""
+    if not str(value).strip():
+        raise ValueError("it is empty; name a place, or do not set it")
+    return value
 
 
 StoreUrl = Annotated[str, BeforeValidator(_url)]
+Folder = Annotated[Path, BeforeValidator(_place)]
 
 
 def _words(value: object) -> object:
@@ -64,7 +72,7 @@ class Settings(BaseSettings):
     archive: StoreUrl = Field(default="archive", validate_default=True)
     """The team's object store: `s3://bucket/prefix`, `file:///path` or a plain path."""
 
-    fast: Path = Path("fast")
+    fast: Folder = Path("fast")
     """Fast storage: a directory on NVMe or FSx for Lustre."""
 
     budget: ByteSize = ByteSize(10**12)
@@ -76,7 +84,7 @@ class Settings(BaseSettings):
     codec: Literal["none", "lz4", "zstd"] = "none"
     """How chip packs are compressed: `none`, `lz4` or `zstd`."""
 
-    fsx_link: Path | None = None
+    fsx_link: Folder | None = None
     """Where the archive lies on the FSx for Lustre file system that it is linked to; with the form
     `scenes` its files are restored there instead of copied."""
 
@@ -229,6 +237,11 @@ class Settings(BaseSettings):
         """
         try:
             return cls()
+        except SettingsError as err:
+            said = str(err).partition(" from source")[0]
+            raise RequestError(f"a CHIPMILL_… variable is no JSON: {said}") from err
+        except UnicodeDecodeError as err:
+            raise RequestError(f"the file .env is not UTF-8 ({err}); write it anew") from err
         except ValidationError as err:
             first = err.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"])

@@ -26,12 +26,15 @@ from chipmill.formats.item_reading import read_item
 from chipmill.io.folder import folder_items
 from chipmill.io.source import open_source
 from chipmill.io.store import Store
+from chipmill.model.access import Access
 from chipmill.model.choice import choose
 from chipmill.model.grid import Grid
 from chipmill.model.ingest_request import IngestRequest
 from chipmill.model.outline import outline
 from chipmill.model.scene import SceneRef
 from chipmill.sensors import sensor
+from chipmill.settings import Settings
+from chipmill.steps.estimate import estimate
 from chipmill.steps.merge import merge_index
 from chipmill.steps.search import search_scenes
 
@@ -79,6 +82,7 @@ def test_an_item_says_what_the_header_says(tmp_path: Path) -> None:
     assert item["id"] == "field"
     image = item["assets"]["image"]
     assert image["file:size"] == path.stat().st_size
+    assert (image["proj:shape"], image["data_type"]) == ([40, 56], "uint16")
     assert [band["name"] for band in image["bands"]] == ["Green, leaf", "red", "b3", "alpha"]
     scene = read_item(item)
     choice = choose(scene, sensor("files"))
@@ -91,6 +95,17 @@ def test_an_item_says_what_the_header_says(tmp_path: Path) -> None:
     assert (spectral.wavelength, spectral.fwhm) == (0.56, 0.04)
     assert choice.bands[1].band.spectral == {}
     assert (scene.assets[0].bands[0].scale, scene.assets[0].bands[0].offset) == (0.5, 2.0)
+
+
+def test_a_dry_run_knows_the_chips(tmp_path: Path, archive: Store) -> None:
+    """What an ingest will need is told by the headers, which have been read anyway."""
+    path = write(tmp_path / "in" / "field.tif", bands=2)
+    request = IngestRequest(sensor="files", catalog=str(path.parent), chip_size=16)
+    scenes = search_scenes(request, archive)
+    access = Access.of(Settings(local_sources=True), local=True)
+    need = estimate(request, scenes, archive, access=access, throughput=1e6).need
+    assert (need.chips, need.bytes) == (2 * 3, path.stat().st_size)
+    assert need.fast == 6 * 2 * 16 * 16 * 2
 
 
 def test_bands_of_one_name_are_told_apart(tmp_path: Path) -> None:

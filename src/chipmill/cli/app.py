@@ -1,7 +1,9 @@
 """The application that every command joins, and how its errors are said."""
 
+import math
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import ParamSpec
 
 import typer
@@ -19,7 +21,7 @@ P = ParamSpec("P")
 
 
 def sentence(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn chipmill's errors into one sentence on standard error and exit code 1."""
+    """Turn errors of chipmill and of files into one sentence on standard error and exit code 1."""
 
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -28,8 +30,31 @@ def sentence(command: Callable[P, None]) -> Callable[P, None]:
         except ChipmillError as err:
             typer.echo(f"chipmill: {err}", err=True)
             raise typer.Exit(1) from err
+        except OSError as err:
+            where = err.filename or "a file or a connection"
+            typer.echo(f"chipmill: {where} cannot be used ({err.strerror or err})", err=True)
+            raise typer.Exit(1) from err
 
     return run
+
+
+def check_out(path: Path) -> None:
+    """Tell before the work whether a file can be written there.
+
+    Raises:
+        RequestError: It is a folder, or lies in none.
+    """
+    if path.is_dir():
+        raise RequestError(f"{path} is a folder; name a file in it by --out")
+    if not path.absolute().parent.is_dir():
+        raise RequestError(f"{path} lies in no folder that is there; make it, or choose another")
+
+
+def finite(value: float) -> float:
+    """Refuse NaN, which no bound of an option does."""
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no number")
+    return value
 
 
 def filter_of(text: str) -> ChipFilter:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from chipmill.cli.app import app, sentence
+from chipmill.cli.app import app, check_out, sentence
 from chipmill.errors import RequestError
 from chipmill.formats import layout
 from chipmill.formats.chip_index import encode_part
@@ -42,6 +42,8 @@ def index(
     """Count cloud and nodata of every chip of scenes where they lie, without an archive."""
     if out and len(items) > 1 and not out.is_dir():
         raise RequestError(f"{out} is no folder; {len(items)} scenes need one for their files")
+    if out and not out.is_dir():
+        check_out(out)
     names = tuple(filter(None, bands.split(",")))
     for number, item in enumerate(items):
         counted = index_item(_href(item), sensor_name=sensor, bands=names, chip_size=chip_size)

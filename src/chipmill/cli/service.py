@@ -41,7 +41,7 @@ def page_token() -> None:
 @sentence
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8787,
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)] = 8787,
 ) -> None:
     """Receive the webhooks of training loops, and show the status page."""
     settings = Settings.load()

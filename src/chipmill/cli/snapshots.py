@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from chipmill.cli.app import app, sentence
+from chipmill.cli.app import app, finite, sentence
 from chipmill.formats.snapshot import Snapshot
 from chipmill.io.ledger import Ledger
 from chipmill.io.store import Store
@@ -20,6 +20,8 @@ from chipmill.steps.turn import turns
 snapshots = typer.Typer(no_args_is_help=True, help="Merge, list, compare and tidy up snapshots.")
 app.add_typer(snapshots, name="snapshots")
 
+_CENTURY = 100 * 365 * 24
+"""Hours."""
 ChipSize = Annotated[int, typer.Option(help="Edge of a chip in pixels.")]
 SnapshotName = Annotated[str, typer.Argument(help="Name of a snapshot, or its beginning.")]
 
@@ -86,7 +88,9 @@ def compact(
 @sentence
 def collect(
     keep: Annotated[int, typer.Option(help="Newest steps of history that stay.")] = 10,
-    hours: Annotated[float, typer.Option(help="What is younger stays.")] = 24.0,
+    hours: Annotated[
+        float, typer.Option(help="What is younger stays.", min=0, max=_CENTURY, callback=finite)
+    ] = 24.0,
     *,
     remove: Annotated[bool, typer.Option(help="Remove it; else only list it.")] = False,
 ) -> None:

@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import sys
+from collections import Counter
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from chipmill.cli.app import app, sentence
 from chipmill.io.ledger import Ledger
 from chipmill.io.store import Store
 from chipmill.model.manner import Manner
+from chipmill.model.megabatch import State
 from chipmill.model.staging_progress import StagingProgress
 from chipmill.settings import Settings
 from chipmill.steps.prefetch import ALL, stage_ahead
@@ -43,8 +45,10 @@ def stage(
             ahead=ahead,
             manner=Manner.of(settings, tell=_tell),
         )
-    for done in staged:
-        typer.echo(f"{done.megabatch} is staged: {done.chips:,} chips, {done.size:,} bytes")
+        for done in staged:
+            typer.echo(f"{done.megabatch} is staged: {done.chips:,} chips, {done.size:,} bytes")
+        if not staged:
+            typer.echo(_why_not(ledger, plan, budget=settings.budget))
 
 
 @app.command()
@@ -87,6 +91,20 @@ def _tell(now: StagingProgress) -> None:
     """Say how far staging is: on a terminal in one line that changes, else a line each time."""
     terminal, end = sys.stderr.isatty(), now.scenes == now.of_scenes
     typer.echo(f"\r\033[K{now}" if terminal else str(now), nl=end or not terminal, err=True)
+
+
+def _why_not(ledger: Ledger, plan: str, *, budget: int) -> str:
+    """Say why nothing was staged: what there is, and what those wait for that could be."""
+    rows = ledger.megabatches(None if plan == ALL else plan)
+    states = Counter(row.state for row in rows)
+    there = ", ".join(f"{count} {state}" for state, count in states.items()) or "no megabatches"
+    held = sum(row.reserved for row in ledger.megabatches())
+    said = [f"nothing is staged: {there}; {held:,} of {budget:,} bytes are held"]
+    if any(row.state is State.STAGING for row in rows):
+        said.append("what is staging is another worker's until its lease ends")
+    if states.keys() == {State.REMOVED}:
+        said.append("`chipmill ledger plan-again` plans again what is removed")
+    return "; ".join(said)
 
 
 def _begin() -> Settings:

@@ -18,8 +18,12 @@ def up(
     home: Annotated[
         Path, typer.Option(help="Folder for what is not set: archive, ledger, secrets, logs.")
     ] = Path(".chipmill"),
-    prefect_port: Annotated[int, typer.Option(help="Port of the Prefect server.")] = 4200,
-    port: Annotated[int, typer.Option(help="Port of the receiver and its page.")] = 8787,
+    prefect_port: Annotated[
+        int, typer.Option(help="Port of the Prefect server.", min=1, max=65535)
+    ] = 4200,
+    port: Annotated[
+        int, typer.Option(help="Port of the receiver and its page.", min=1, max=65535)
+    ] = 8787,
 ) -> None:
     """Run Prefect server, worker and receiver on this machine until Ctrl-C."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from chipmill.cli.app import app, filter_of, sentence
+from chipmill.cli.app import app, check_out, filter_of, sentence
 from chipmill.errors import RequestError
 from chipmill.io.store import Store
 from chipmill.settings import Settings
@@ -25,7 +25,7 @@ Filter = Annotated[
 ]
 Bands = Annotated[str, typer.Option(help="One band, or three for red,green,blue.")]
 Usable = Annotated[bool, typer.Option("--usable/--all", help="Usable chips only, or all.")]
-Seed = Annotated[int | None, typer.Option(help="Draw scenes and chips by lot.")]
+Seed = Annotated[int | None, typer.Option(help="Draw scenes and chips by lot.", min=0)]
 
 
 @app.command(name="map")
@@ -40,6 +40,7 @@ def map_(
     filter_: Filter = "",
 ) -> None:
     """Draw the chip index as an HTML page that opens without a server or a network."""
+    check_out(out)
     names = drawn or ["latest"]
     limits = {"max_cloud": max_cloud, "max_nodata": max_nodata}
     chosen = filter_of(filter_)
@@ -72,6 +73,7 @@ def preview(
     seed: Seed = None,
 ) -> None:
     """Draw a contact sheet of chips as a PNG: true colour, or your bands."""
+    check_out(out)
     archive = Store.open(Settings.load().archive)
     found = load_snapshot(archive, snapshot, chip_size=chip_size)
     sheet = Sheet(

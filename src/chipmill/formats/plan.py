@@ -87,7 +87,8 @@ def decode_plan(data: bytes, *, where: str) -> Plan:
         return Plan.model_validate_json(data)
     except ValidationError as err:
         first = err.errors(include_url=False, include_input=False)[0]
-        raise PackError(f"{where} is not a plan: {first['msg']}; plan again") from err
+        said = f"{where} is not a plan: {first['msg']}; remove it and plan again"
+        raise PackError(said) from err
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -104,7 +104,8 @@ def _item(store: Store, file: _File, *, name: str, masked: bool) -> dict[str, An
     if masked:
         raise SceneError(f"{file.key} has its mask in a file of its own; put it inside")
     with open_raster(store, file.key) as raster:
-        shape, box = outline(raster.header.grid)
+        header = raster.header
+        shape, box = outline(header.grid)
         time, source = _time(raster.tag("TIFFTAG_DATETIME"), name, file.written)
         labels = raster.labels()
     image = {
@@ -112,6 +113,8 @@ def _item(store: Store, file: _File, *, name: str, masked: bool) -> dict[str, An
         "type": "image/tiff; application=geotiff",
         "roles": ["data"],
         "file:size": file.size,
+        "proj:shape": [header.grid.height, header.grid.width],
+        "data_type": header.dtype,
         "bands": [_band(label, number) for number, label in enumerate(labels, start=1)],
     }
     said = {"datetime": time.isoformat().replace("+00:00", "Z"), DATETIME_FROM: source}

@@ -113,7 +113,10 @@ class Store:
             StoreError: The URL lies elsewhere.
         """
         if not href.startswith(self.url + "/"):
-            raise StoreError(f"{href} does not lie in the archive {self.url}")
+            raise StoreError(
+                f"{href} does not lie in the archive {self.url}; was the archive moved? Ingest its "
+                "scenes again, and their items name their files where these are now"
+            )
         return href[len(self.url) + 1 :]
 
     def local_path(self, key: str) -> Path | None:

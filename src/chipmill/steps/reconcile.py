@@ -163,7 +163,8 @@ def _look(site: _Site) -> Iterator[Mended]:
         path = site.folder(row.plan, row.number).path / layout.MANIFEST
         if row.state in _WHOLE[:2] and not path.is_file() and _still(site, row):
             note = (
-                f"it is {row.state}, but {path} is gone; release its runs, abandon it, stage again"
+                f"it is {row.state}, but {path} is gone; release its runs, abandon it, and plan it "
+                "again"
             )
             yield Mended(what="lost", subject=row.id, note=note)
         elif row.state is State.READY and row.plan not in known:

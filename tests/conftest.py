@@ -185,7 +185,14 @@ def s3_archive(s3_server: str) -> Store:
 @pytest.fixture(scope="session")
 def prefect_api(binaries: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start a Prefect server and give the URL of its API; mark with `xdist_group("prefect")`."""
-    port, home = _port(), tmp_path_factory.mktemp("prefect")
+    with prefect_server(binaries, tmp_path_factory.mktemp("prefect")) as url:
+        yield url
+
+
+@contextmanager
+def prefect_server(binaries: Path, home: Path, **more: str) -> Generator[str]:
+    """Run a Prefect server and give the URL of its API; `more` are variables of its own."""
+    port = _port()
     environment = {
         "HOME": str(home),
         "PREFECT_HOME": str(home),
@@ -193,6 +200,7 @@ def prefect_api(binaries: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         "PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{port}/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
+        **more,
     }
     command = [str(binaries / "prefect"), "server", "start", "--host", "127.0.0.1"]
     url = f"http://127.0.0.1:{port}/api"

@@ -219,6 +219,16 @@ class Settings(BaseSettings):
         return {}
 
     @property
+    def prefect_environment(self) -> dict[str, str]:
+        """Where Prefect's API is and how it is entered, for a process that reads no `.env`."""
+        key, auth = self.prefect_key, self.prefect_auth
+        return {
+            "PREFECT_API_URL": self.prefect_api,
+            **({"PREFECT_API_KEY": key.get_secret_value()} if key else {}),
+            **({"PREFECT_API_AUTH_STRING": auth.get_secret_value()} if auth else {}),
+        }
+
+    @property
     def has_prefect(self) -> bool:
         """Whether somebody said where Prefect's API is."""
         return "prefect_api" in self.model_fields_set

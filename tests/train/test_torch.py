@@ -1,14 +1,18 @@
 """The dataset in torch's DataLoader: the same batches, as tensors."""
 
 import multiprocessing
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from chipmill.errors import RequestError
-from chipmill.train import ChipDataset, TorchBatch
+from chipmill.train import Batch, ChipDataset, TorchBatch
 
 torch: Any = pytest.importorskip("torch")
 pytestmark = [
@@ -55,6 +59,29 @@ def test_any_number_of_workers_gives_the_order_of_none(
         assert (one.pixels.numpy() == other.pixels).all()
         assert (one.time.numpy() == other.time.astype("int64")).all()
         assert torch.equal(one.latlon, torch.from_numpy(other.latlon))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("turn", [partial(np.flip, axis=-1), partial(np.rot90, axes=(-2, -1))])
+def test_a_flip_or_a_rotation_becomes_a_tensor(
+    staged: Path, workers: int, turn: Callable[[NDArray[Any]], NDArray[Any]]
+) -> None:
+    """NumPy turns by strides below 0, which no tensor has."""
+    dataset = ChipDataset(
+        staged / "archive",
+        plan=PLAN,
+        fast=staged / "fast",
+        wait_seconds=0,
+        transform=partial(turned, turn),
+    )
+    plain = list(opened(staged, as_torch=False))
+    for one, other in zip(loader(dataset, workers), plain, strict=True):
+        np.testing.assert_array_equal(one.pixels.numpy(), turn(other.pixels))
+
+
+def turned(turn: Callable[[NDArray[Any]], NDArray[Any]], batch: Batch) -> Batch:
+    """Turn the pixels of a batch."""
+    return replace(batch, pixels=turn(batch.pixels))
 
 
 def test_with_workers_the_training_loop_says_what_is_consumed(staged: Path) -> None:

@@ -94,7 +94,9 @@ def _run(asked: IngestRequest, settings: Settings) -> None:
 
 async def _start(asked: IngestRequest, settings: Settings) -> str:
     parameters = {"request": asked.model_dump(mode="json")}
-    async with httpx.AsyncClient(base_url=settings.prefect_api, timeout=30) as client:
+    async with httpx.AsyncClient(
+        base_url=settings.prefect_api, headers=settings.prefect_headers, timeout=30
+    ) as client:
         return await start_flow(client, "ingest", parameters, key=uuid4().hex)
 
 

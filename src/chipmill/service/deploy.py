@@ -172,7 +172,7 @@ def _deployments(server: PrefectServer, settings: Settings, root: Path, tell: Te
         done = subprocess.run(  # noqa: S603  this Python and our own file
             [*command, "--prefect-file", str(path)],
             cwd=root,
-            env=child_environment(PREFECT_API_URL=settings.prefect_api),
+            env=child_environment(**settings.prefect_environment),
             capture_output=True,
             text=True,
             check=False,

@@ -49,12 +49,14 @@ def worker() -> tuple[int, int] | None:
 
 
 def tensor(array: NDArray[np.generic]) -> Tensor:
-    """View an array as a tensor of the same memory.
+    """View an array as a tensor of the same memory; one that runs backwards is copied.
 
     Raises:
         RequestError: torch is not installed.
     """
     require_torch()
+    if any(stride < 0 for stride in array.strides):  # a flip or a rotation; torch has no such view
+        array = np.ascontiguousarray(array)
     return import_module("torch").from_numpy(array)
 
 

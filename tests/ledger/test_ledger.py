@@ -401,6 +401,39 @@ def test_a_second_run_gets_what_the_first_has_had(ledger: Ledger) -> None:
     assert ledger.megabatch(FIRST).state is State.REMOVED
 
 
+def test_what_a_run_has_still_to_read(ledger: Ledger) -> None:
+    """All ranks of its present attempt have to report; an earlier generation is told apart."""
+    begin(ledger, "first", world=2)
+    stage(ledger)
+    report(ledger, 0, run="first", world=2)
+    assert unread(ledger) == {"first": [0, 1, 2]}
+    report(ledger, 1, run="first", world=2)
+    assert unread(ledger) == {"first": [1, 2]}
+    removed(ledger)
+    begin(ledger, "second")
+    assert unread(ledger) == {"first": [1, 2], "second": [0, 1, 2]}
+    begin(ledger, "first", attempt=2, world=2)
+    assert unread(ledger) == {"first": [0, 1, 2], "second": [0, 1, 2]}
+    report(ledger, run="second")
+    begin(ledger, "second", attempt=2)
+    stage(ledger)
+    ledger.release_run("first")
+    report(ledger, run="second", attempt=2)
+    removed(ledger)
+    ledger.plan_again(FIRST)
+    assert [row.number for row in ledger.unread(PLAN) if row.again] == [0]
+    ledger.release_run("second")
+    assert unread(ledger) == {"": [0, 1, 2]}
+
+
+def unread(ledger: Ledger) -> dict[str, list[int]]:
+    """Number what each run has still to read."""
+    found: dict[str, list[int]] = {}
+    for row in ledger.unread(PLAN):
+        found.setdefault(row.run, []).append(row.number)
+    return found
+
+
 def test_a_run_that_begins_before_the_cleanup_gets_it_too(ledger: Ledger) -> None:
     """Complete, it is removed first: nobody may begin to read what is about to go."""
     begin(ledger, "first")

@@ -117,10 +117,17 @@ def abandon(
 
 @ledger_app.command()
 @sentence
-def plan_again(megabatch: Name, *, why: Why) -> None:
+def plan_again(
+    megabatch: Name,
+    *,
+    why: Why,
+    run: Annotated[
+        str, typer.Option(help="Who went back; without it each run has to report it again.")
+    ] = "",
+) -> None:
     """Plan a removed megabatch again: a training run went back and needs it."""
     with Ledger.open(Settings.load().ledger) as ledger:
-        number = ledger.plan_again(megabatch, who=_who(), why=why)
+        number = ledger.plan_again(megabatch, run=run, who=_who(), why=why)
     typer.echo(f"{megabatch} is planned, generation {number}")
 
 

@@ -160,13 +160,17 @@ class Ledger(LedgerReader):
         """
         self._do(lambda c: leases.removed(c, megabatch, fence, at=self._clock()))
 
-    def plan_again(self, megabatch: str, *, who: str = "plan again", why: str = "") -> int:
+    def plan_again(
+        self, megabatch: str, *, run: str = "", who: str = "plan again", why: str = ""
+    ) -> int:
         """Begin the next generation: removed → planned; gives its number.
 
-        Every registered run has to report it again. `BusyError` when it is not removed.
+        The run that goes back has to report it again, and what present attempts of the others have
+        reported counts on; where no run is named, each has to report it again. `BusyError` when it
+        is not removed, `RequestError` when no such run reads its plan.
         """
         return self._do(
-            lambda c: leases.plan_again(c, megabatch, who=who, why=why, at=self._clock())
+            lambda c: leases.plan_again(c, megabatch, run=run, who=who, why=why, at=self._clock())
         )
 
     def free_lease(self, megabatch: str, *, who: str, why: str) -> None:

@@ -6,9 +6,10 @@ from typing import Final
 
 from sqlalchemy import Connection, select, update
 
-from chipmill.errors import BudgetError, BusyError, LedgerError, StaleFenceError
+from chipmill.errors import BudgetError, BusyError, LedgerError, RequestError, StaleFenceError
 from chipmill.io import ledger_tables as tables
-from chipmill.io.ledger_plans import next_generation, plan_wanted, serve
+from chipmill.io.ledger_outbox import post
+from chipmill.io.ledger_plans import keep_reports, next_generation, plan_wanted, serve
 from chipmill.io.ledger_rows import MegabatchRow, lock_megabatch, move, reserved_bytes
 from chipmill.io.ledger_runs import readers
 from chipmill.model.megabatch import State
@@ -138,13 +139,25 @@ def removed(connection: Connection, megabatch: str, fence: int, *, at: float) ->
         plan_wanted(connection, row.plan, at=at)
 
 
-def plan_again(connection: Connection, megabatch: str, *, who: str, why: str, at: float) -> int:
+def plan_again(
+    connection: Connection, megabatch: str, *, run: str, who: str, why: str, at: float
+) -> int:
     """Begin the next generation of a removed megabatch; see `Ledger`."""
     row = lock_megabatch(connection, megabatch)
     if row.state is not State.REMOVED:
         raise BusyError(f"megabatch {row.id} is {row.state}; only a removed one is planned again")
     _check_free(row, at=at)
-    return next_generation(connection, row, actor=who, why=why, at=at)
+    reading = [reader.id for reader in readers(connection, row.plan)]
+    if run and run not in reading:
+        raise RequestError(
+            f"no run {run} reads plan {row.plan}; name one of {', '.join(reading) or 'none'}"
+        )
+    number = next_generation(connection, row, actor=who, why=why, at=at)
+    if run:
+        keep_reports(connection, row, without=run)
+    if reading:
+        post(connection, "stage", row.plan, key=f"stage-{row.id}-g{number}", at=at)
+    return number
 
 
 def take_over(

@@ -110,7 +110,7 @@ def plan_wanted(connection: Connection, plan: str, *, at: float) -> None:
         for row in lock_state(connection, plan, state=State.REMOVED):
             if row.id in wanted:
                 next_generation(connection, row, actor="plan again", why="a run reads it", at=at)
-                _keep_reports(connection, row)
+                keep_reports(connection, row)
 
 
 def _abandoned(connection: Connection, plan: str) -> set[str]:
@@ -136,8 +136,11 @@ def _never_reported(connection: Connection, plan: str) -> set[str]:
     return set(connection.scalars(wanted))
 
 
-def _keep_reports(connection: Connection, before: MegabatchRow) -> None:
-    """Let what present attempts have reported count for the next generation."""
+def keep_reports(connection: Connection, before: MegabatchRow, *, without: str = "") -> None:
+    """Let what present attempts have reported count for the next generation.
+
+    All but those of one run, which reads it again.
+    """
     run, done = tables.run, tables.done
     kept = select(
         done.c.megabatch, literal(before.generation + 1), done.c.run, done.c.rank, done.c.attempt
@@ -147,6 +150,7 @@ def _keep_reports(connection: Connection, before: MegabatchRow) -> None:
         run.c.plan == before.plan,
         run.c.id == done.c.run,
         run.c.attempt == done.c.attempt,
+        run.c.id != without,
     )
     names = ["megabatch", "generation", "run", "rank", "attempt"]
     connection.execute(insert(done).from_select(names, kept))

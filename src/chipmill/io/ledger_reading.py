@@ -17,6 +17,7 @@ from chipmill.io.ledger_rows import (
     OutboxRow,
     PlanRow,
     RunRow,
+    UnreadRow,
     reserved_bytes,
 )
 
@@ -79,6 +80,13 @@ class LedgerReader:
     def runs(self, plan: str | None = None) -> list[RunRow]:
         """Read the runs on one plan or on all, by name."""
         return self._do(lambda c: runs.runs(c, plan))
+
+    def unread(self, plan: str) -> list[UnreadRow]:
+        """Read what each run has still to report of what is planned or there, by run and number.
+
+        Of a plan that no run reads: what one that begins would have to, under an empty name.
+        """
+        return self._do(lambda c: runs.unread(c, plan))
 
     def now(self) -> float:
         """Read the ledger's clock, seconds since 1970: leases end by it."""

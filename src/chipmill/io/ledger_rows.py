@@ -66,6 +66,16 @@ class RunRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadRow:
+    """A megabatch that is planned or on fast storage, and that a run has still to report."""
+
+    run: str
+    number: int
+    again: bool
+    """Whether the run's present attempt has reported an earlier generation of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryRow:
     """One change of a megabatch."""
 

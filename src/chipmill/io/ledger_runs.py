@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, Select, func, insert, select, update
+from sqlalchemy import Connection, Select, and_, func, insert, select, update
 
 from chipmill.errors import BusyError, RequestError
 from chipmill.formats.webhook import MegabatchCompleted, MegabatchCompletedData
@@ -15,6 +15,7 @@ from chipmill.io.ledger_plans import plan_wanted
 from chipmill.io.ledger_rows import (
     MegabatchRow,
     RunRow,
+    UnreadRow,
     lock_megabatch,
     lock_plan,
     lock_state,
@@ -25,6 +26,8 @@ from chipmill.model.megabatch import State
 _NOT_YET: Final = {State.PLANNED: 409, State.STAGING: 425, State.READY: 409}
 """What a report is answered. Of one that is staged the manifest may be there before the ledger says
 so, to a quick trainer: it reports again."""
+
+_TO_READ: Final = (State.PLANNED, State.STAGING, State.READY, State.IN_USE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,27 @@ def runs(connection: Connection, plan: str | None) -> list[RunRow]:
     return _fetch(connection, wanted)
 
 
+def unread(connection: Connection, plan: str) -> list[UnreadRow]:
+    """Read what each run that counts has still to report; see `Ledger`."""
+    row, run, done = tables.megabatch, tables.run, tables.done
+    here = (row.c.plan == plan, row.c.state.in_(_TO_READ))
+    mine = (run.c.id == done.c.run, run.c.attempt == done.c.attempt, run.c.plan == plan)
+    counted = select(done.c.megabatch, done.c.generation, run.c.id)
+    counted = counted.join(run, and_(*mine)).join(row, row.c.id == done.c.megabatch).where(*here)
+    counted = counted.group_by(done.c.megabatch, done.c.generation, run.c.id, run.c.world)
+    whole = counted.having(func.count() == run.c.world)
+    reported = {tuple(each) for each in connection.execute(whole)}
+    before = {(name, reader) for name, _, reader in reported}
+    wanted = select(row.c.id, row.c.number, row.c.generation).where(*here).order_by(row.c.id)
+    rows = connection.execute(wanted).all()
+    return [
+        UnreadRow(run=reader, number=number, again=(name, reader) in before)
+        for reader in [each.id for each in readers(connection, plan)] or [""]
+        for name, number, generation in rows
+        if (name, generation, reader) not in reported
+    ]
+
+
 def _runs() -> Select[tuple[object, ...]]:
     return select(tables.run).order_by(tables.run.c.id, tables.run.c.plan)
 
@@ -182,7 +206,14 @@ def _record(
         move(connection, row, State.REMOVED, actor=actor, why=why, at=at)
     if row.state is not State.IN_USE:
         return "complete"  # late: the others have not waited for this rank, or it reports again
-    return "complete" if _complete_if_all(connection, row, actor=actor, at=at) else "recorded"
+    if _complete_if_all(connection, row, actor=actor, at=at):
+        return "complete"
+    reader = _reader(connection, data.run, row.plan)
+    if reader is not None and _has_reported(connection, row, reader):
+        # The others keep it there, and this run may want another now.
+        key = f"stage-{row.id}-g{row.generation}-{reader.id}-{reader.attempt}"
+        post(connection, "stage", row.plan, key=key, at=at)
+    return "recorded"
 
 
 def _note_rank(connection: Connection, row: MegabatchRow, data: MegabatchCompletedData) -> None:

@@ -8,38 +8,20 @@ from pathlib import Path
 from chipmill.errors import BudgetError, BusyError, ChipmillError, TransientError
 from chipmill.formats.plan import Plan
 from chipmill.io.ledger import Ledger
-from chipmill.io.ledger_rows import MegabatchRow, PlanRow
+from chipmill.io.ledger_rows import MegabatchRow
 from chipmill.io.store import Store
 from chipmill.model.manner import DEFAULT, Manner
-from chipmill.model.megabatch import State
 from chipmill.steps.cut import Workbench, workbench
 from chipmill.steps.plan import load_plan
 from chipmill.steps.stage import Staged, stage_megabatch
+from chipmill.steps.wanted import wish
 
 log = logging.getLogger(__name__)
 
 ALL = "all"
 """Instead of a plan's name: only the plans that runs read."""
-_ON_FAST_STORAGE = (State.STAGING, State.READY, State.IN_USE)
 _MOST_RACES = 16
 """How often another worker may be quicker before this one leaves the work to it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Wish:
-    """What one plan wants next."""
-
-    held: int
-    """How many of its megabatches are on fast storage or on their way."""
-    served: float
-    """When it was last given space."""
-    plan: str
-    row: MegabatchRow
-
-    @property
-    def turn(self) -> tuple[int, float, str]:
-        """Who comes first: the plan that has least, and of those the one served longest ago."""
-        return self.held, self.served, self.plan
 
 
 @dataclass(slots=True)
@@ -158,33 +140,20 @@ def next_to_stage(
 ) -> MegabatchRow | None:
     """Find the megabatch whose turn it is; None while every plan has enough.
 
-    The turn is that of the plan that has the fewest megabatches on fast storage, and of several the
-    one that was given space longest ago. Nobody overtakes: where the next one does not fit, it
-    waits for space, and so do those behind it. So a plan of large megabatches gets its turn beside
-    plans of small ones, and each plan that has none waits for as many grants as there are such
-    plans at most. One whose worker has died comes first in its plan: its bytes are reserved.
+    The turn is that of the plan with the run that has the fewest megabatches before it on fast
+    storage, and of several the one that was given space longest ago. Nobody overtakes: where the
+    next one does not fit, it waits for space, and so do those behind it. So a plan of large
+    megabatches gets its turn beside plans of small ones, and each plan that has none waits for as
+    many grants as there are such plans at most. What a plan wants next says `wanted`.
 
     Args:
         ledger: The truth about all megabatches.
         budget: Bytes of fast storage; what can never fit has no turn.
-        ahead: How many a plan keeps ready beyond the one in use.
+        ahead: How many are kept ready for a run beyond the one that it reads.
         named: A plan that has a turn although no run reads it yet.
         without: Plans that have no turn.
     """
     left_out = set(without)
     plans = [plan for plan in ledger.plans_to_serve(named) if plan.id not in left_out]
-    wishes = [wish for plan in plans if (wish := _wish(plan, ledger, budget, ahead))]
-    return min(wishes, key=lambda wish: wish.turn).row if wishes else None
-
-
-def _wish(plan: PlanRow, ledger: Ledger, budget: int, ahead: int) -> _Wish | None:
-    rows, now = ledger.megabatches(plan.id), ledger.now()
-    dropped = [row for row in rows if row.state is State.STAGING and row.lease_until <= now]
-    held = [row for row in rows if row.state in _ON_FAST_STORAGE and row not in dropped]
-    wanted = dropped or [row for row in rows if row.state is State.PLANNED]
-    if not wanted or len(held) > ahead:
-        return None
-    if not dropped and wanted[0].bytes > budget:
-        log.warning("%s needs more than the whole budget and is passed over", wanted[0].id)
-        return None
-    return _Wish(held=len(held), served=plan.served, plan=plan.id, row=wanted[0])
+    wishes = [found for plan in plans if (found := wish(plan, ledger, budget=budget, ahead=ahead))]
+    return min(wishes, key=lambda found: found.turn).row if wishes else None

@@ -476,6 +476,38 @@ def test_a_run_reads_several_plans(ledger: Ledger) -> None:
     assert {(row.id, row.plan) for row in ledger.runs()} == {("run", PLAN), ("run", other)}
 
 
+def test_the_last_word_on_an_earlier_plan_counts(ledger: Ledger) -> None:
+    """An attempt is old on the plans on which a later one has begun; elsewhere it may report."""
+    other = "f" * 16
+    ledger.register_plan(other, "{}", needs=[10])
+    begin(ledger)
+    stage(ledger)
+    stage(ledger, SECOND)
+    begin(ledger, plan=other, attempt=2)
+    assert report(ledger, attempt=1) == Answer(200, "complete")
+    with pytest.raises(BusyError, match="zombie"):
+        begin(ledger, plan=other, attempt=1)
+    with pytest.raises(BusyError, match="zombie"):
+        begin(ledger, attempt=1)
+    begin(ledger, attempt=2)
+    assert "zombie" in report(ledger, attempt=1, megabatch=SECOND).note
+
+
+def test_a_run_is_released_on_one_plan(ledger: Ledger) -> None:
+    """What it reads of another stays."""
+    other = "f" * 16
+    ledger.register_plan(other, "{}", needs=[10])
+    begin(ledger)
+    stage(ledger)
+    begin(ledger, plan=other)
+    stage(ledger, megabatch_id(other, 0), size=10)
+    assert ledger.release_run("run", plan=PLAN) == [FIRST]
+    assert ledger.megabatch(megabatch_id(other, 0)).state is State.IN_USE
+    assert [row.plan for row in ledger.runs() if row.released is None] == [other]
+    with pytest.raises(RequestError, match="no run 'run' on plan 0000"):
+        ledger.release_run("run", plan="0" * 16)
+
+
 def test_a_released_run_is_not_waited_for(ledger: Ledger) -> None:
     """A dead run frees its space when a person says so; the others go on unharmed."""
     begin(ledger, "dead")

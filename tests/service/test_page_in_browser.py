@@ -197,7 +197,7 @@ def test_a_run_is_released_from_the_page(house: House) -> None:
     driver.find_element(By.ID, f"release-run-{PLAN}").send_keys(Keys.ENTER)
     house.browser.until("return document.getElementById('confirm') !== null")
     heading = [node.name for node in house.browser.tree() if node.role == "heading"]
-    assert heading == ["Release run run?"]
+    assert heading == [f"Release run run on plan {PLAN}?"]
     driver.find_element(By.ID, "back").send_keys(Keys.ENTER)
     house.browser.until("return document.getElementById('storage') !== null")
     assert house.ledger.megabatch(IDS[0]).state is State.IN_USE

@@ -237,8 +237,8 @@ def test_a_new_attempt_reports_by_its_checkpoint(staged: Path, desk: Desk, tmp_p
         dead.close(0)
     assert [path.name[0] for path in spooled(spool)] == ["1"]
     with desk.up(), notifier(desk, spool, attempt=2) as notify:
-        assert spooled(spool) == []
         notify.begin(PLAN)
+        wait_until(lambda: not spooled(spool))
         resumed = opened(staged, notify)
         resumed.load_state_dict(state)
         wait_until(lambda: desk.states()[:2] == [State.COMPLETE] * 2)
@@ -427,3 +427,46 @@ def test_pauses_grow_to_a_limit(tries: int, asked: float) -> None:
     backoff = Backoff(first=1.0, longest=300.0)
     assert min(asked, 300.0) <= backoff.pause(tries, at_least=asked) <= 300.0
     assert 0 <= backoff.pause(tries) <= min(300.0, 2.0 ** min(tries, 9))
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_last_word_on_an_earlier_plan_arrives(desk: Desk, tmp_path: Path, rank: int) -> None:
+    """A run that died in its second epoch reports the end of the first by its next attempt."""
+    spool, second = tmp_path / "spool", "f" * 16
+    desk.ledger.register_plan(second, "{}", needs=[10])
+    desk.ledger.begin_run("run", attempt=1, world=2, plan=PLAN)
+    desk.ledger.begin_run("run", attempt=1, world=2, plan=second)
+    with desk.up(), notifier(desk, spool, rank=1 - rank, world=2) as other:
+        other.completed(FIRST)
+    dead = notifier(desk, spool, rank=rank, world=2)
+    dead.completed(FIRST)
+    dead.completed(Completion(megabatch=megabatch_id(second, 0), epoch=1, minibatches=1))
+    with pytest.raises(TransientError):
+        dead.close(0)
+    assert len(spooled(spool)) == 2
+    with desk.up():
+        desk.ledger.begin_run("run", attempt=2, world=2, plan=second)
+        with notifier(desk, spool, attempt=2, rank=rank, world=2) as notify:
+            assert len(spooled(spool)) == 2
+            notify.begin(second)
+        assert spooled(spool) == []
+    assert desk.states()[0] is State.COMPLETE
+    assert desk.ledger.megabatch(megabatch_id(second, 0)).state is State.PLANNED
+
+
+def test_an_earlier_word_that_counts_no_more_is_no_error(desk: Desk, tmp_path: Path) -> None:
+    """The next attempt has begun on that plan too, and reports it itself."""
+    spool, second = tmp_path / "spool", "f" * 16
+    desk.ledger.register_plan(second, "{}", needs=[10])
+    desk.ledger.begin_run("run", attempt=1, world=1, plan=PLAN)
+    dead = notifier(desk, spool)
+    dead.completed(FIRST)
+    with pytest.raises(TransientError):
+        dead.close(0)
+    desk.ledger.begin_run("run", attempt=2, world=1, plan=PLAN)
+    with desk.up(), notifier(desk, spool, attempt=2) as notify:
+        notify.begin(second)
+        notify.close()
+        assert notify.problems == ()
+    assert spooled(spool) == []
+    assert desk.states()[0] is State.IN_USE

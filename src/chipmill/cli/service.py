@@ -51,8 +51,12 @@ def serve(
 
 @app.command()
 @sentence
-def release(run: Annotated[str, typer.Argument(help="The team's name of the run.")]) -> None:
+def release(
+    run: Annotated[str, typer.Argument(help="The team's name of the run.")],
+    *,
+    plan: Annotated[str, typer.Option(help="Only on this plan; without it on all.")] = "",
+) -> None:
     """Stop waiting for the reports of a training run that is over or dead."""
     with Ledger.open(Settings.load().ledger) as ledger:
-        for megabatch in ledger.release_run(run):
+        for megabatch in ledger.release_run(run, plan=plan):
             typer.echo(f"{megabatch} is complete")

@@ -244,13 +244,15 @@ class Ledger(LedgerReader):
             )
         )
 
-    def release_run(self, run: str, *, actor: str = "command line") -> list[str]:
-        """Stop waiting for a run, on all its plans: it has ended, or it is dead for good.
+    def release_run(self, run: str, *, plan: str = "", actor: str = "command line") -> list[str]:
+        """Stop waiting for a run, on one of its plans or on all: it has ended there, or is dead.
 
         Nothing leaves in_use by age, so a person says it. What no other run waits for becomes
         complete, and its cleanup is asked for; gives the ids. `RequestError` when unknown.
         """
-        return self._do(lambda c: runs.release_run(c, run, actor=actor, at=self._clock()))
+        return self._do(
+            lambda c: runs.release_run(c, run, plan=plan, actor=actor, at=self._clock())
+        )
 
     def complete(self, message_id: str, body: bytes, *, message: MegabatchCompleted) -> Answer:
         """Take one rank's verified report; the last one moves in_use → complete.

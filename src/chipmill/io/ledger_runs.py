@@ -65,23 +65,22 @@ def begin_run(
     return [move(connection, row, State.IN_USE, actor=f"run {run}", at=at).id for row in rows]
 
 
-def release_run(connection: Connection, run: str, *, actor: str, at: float) -> list[str]:
+def release_run(connection: Connection, run: str, *, plan: str, actor: str, at: float) -> list[str]:
     """Stop waiting for a run; see `Ledger`."""
-    plans = connection.scalars(
-        select(tables.run.c.plan).where(tables.run.c.id == run).order_by(tables.run.c.plan)
-    ).all()
+    table = tables.run
+    meant = (table.c.id == run, table.c.plan == plan) if plan else (table.c.id == run,)
+    plans = connection.scalars(select(table.c.plan).where(*meant).order_by(table.c.plan)).all()
+    where = f" on plan {plan}" if plan else ""
     if not plans:
         raise RequestError(
-            f"the ledger knows no run {run!r}; `chipmill ledger show` shows the runs"
+            f"the ledger knows no run {run!r}{where}; `chipmill ledger show` shows the runs"
         )
-    for plan in plans:
-        lock_plan(connection, plan)
-    waiting = tables.run.c.released.is_(None)
-    connection.execute(
-        update(tables.run).where(tables.run.c.id == run, waiting).values(released=at)
-    )
-    rows = [row for plan in plans for row in lock_state(connection, plan, state=State.IN_USE)]
-    note(connection, "release", f"run {run}", actor=actor, at=at)
+    for each in plans:
+        lock_plan(connection, each)
+    waiting = table.c.released.is_(None)
+    connection.execute(update(table).where(*meant, waiting).values(released=at))
+    rows = [row for each in plans for row in lock_state(connection, each, state=State.IN_USE)]
+    note(connection, "release", f"run {run}{where}", actor=actor, at=at)
     cause = f"release of run {run} by {actor}"
     return [row.id for row in rows if _complete_if_all(connection, row, actor=cause, at=at)]
 
@@ -153,13 +152,9 @@ def _reader(connection: Connection, run: str, plan: str) -> RunRow | None:
     return found[0] if found else None
 
 
-def _newest_attempt(connection: Connection, run: str) -> int:
-    newest = select(func.max(tables.run.c.attempt)).where(tables.run.c.id == run)
-    return connection.scalar(newest) or 0
-
-
 def _check_attempt(connection: Connection, run: str, attempt: int) -> None:
-    newest = _newest_attempt(connection, run)
+    begun = select(func.max(tables.run.c.attempt)).where(tables.run.c.id == run)
+    newest = connection.scalar(begun) or 0
     if attempt < newest:
         raise BusyError(
             f"attempt {attempt} of run {run} is a zombie: attempt {newest} has begun; stop it"
@@ -181,9 +176,9 @@ def _refusal(
     connection: Connection, row: MegabatchRow, data: MegabatchCompletedData
 ) -> Answer | None:
     reader = _reader(connection, data.run, row.plan)
-    newest = _newest_attempt(connection, data.run)
-    if reader is not None and data.attempt < newest:
-        return Answer(409, f"attempt {data.attempt} is a zombie: attempt {newest} has begun")
+    if reader is not None and data.attempt < reader.attempt:
+        # Of another plan, the last word of an earlier attempt still counts.
+        return Answer(409, f"attempt {data.attempt} is a zombie: {reader.attempt} has begun")
     if reader is None or data.attempt > reader.attempt:
         return Answer(409, f"attempt {data.attempt} of run {data.run} has not begun on this plan")
     if data.world != reader.world:

@@ -26,8 +26,9 @@ class Deed:
     """Does it: ledger, subject, who."""
 
 
-def _release(ledger: Ledger, run: str, who: str) -> object:
-    return ledger.release_run(run, actor=who)
+def _release(ledger: Ledger, subject: str, who: str) -> object:
+    run, _, plan = subject.partition(" on plan ")
+    return ledger.release_run(run, plan=plan, actor=who)
 
 
 def _ask(ledger: Ledger, megabatch: str, who: str) -> object:
@@ -49,9 +50,9 @@ DEEDS: Final[Mapping[str, Deed]] = MappingProxyType(
     {
         "release": Deed(
             question="Release run {}?",
-            effect="Nobody waits for its reports any more. What no other run reads becomes "
-            "complete, and its files are deleted from fast storage. A run that is alive and "
-            "comes back has to begin another attempt.",
+            effect="Nobody waits for its reports on this plan any more. What no other run reads "
+            "becomes complete, and its files are deleted from fast storage. A run that is alive "
+            "and comes back has to begin another attempt.",
             word="Release the run",
             do=_release,
         ),

@@ -9,9 +9,10 @@ import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
+from chipmill.errors import TransientError
 from chipmill.train.keeper import Keeper
 from chipmill.train.post import Backoff, Outcome, Sender, open_client, post
-from chipmill.train.spool import Spool
+from chipmill.train.spool import Spool, read_report
 
 _NOT_NOW = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
 """Answers to a repeat that a ledger may take back: the megabatch is not in use at the moment."""
@@ -53,6 +54,8 @@ class Courier:
         self._numbers = itertools.count()
         self._known: set[str] = set()
         self._outstanding: set[str] = set()
+        self._plans: set[str] = set()
+        self._to_adopt: list[str] = []
         self._series = self._refused = 0
         self._stopped = False
         self._changed = threading.Condition()
@@ -63,6 +66,14 @@ class Courier:
             self._add(message_id, body, series=None)
         self._thread = threading.Thread(target=self._work, name="chipmill-notify", daemon=True)
         self._thread.start()
+
+    def begin(self, plan: str) -> None:
+        """Have what earlier attempts left of other plans posted too; returns at once."""
+        with self._changed:
+            if plan not in self._plans:
+                self._plans.add(plan)
+                self._to_adopt.append(plan)
+                self._changed.notify_all()
 
     def send(self, message_id: str, body: bytes) -> None:
         """Have a message spooled and posted; one that is on its way or has arrived is left alone.
@@ -92,7 +103,8 @@ class Courier:
 
     def _is_settled(self) -> bool:
         """Say whether waiting would change nothing."""
-        return self._stopped or self.refusal is not None or not self._outstanding
+        over = self._stopped or self.refusal is not None
+        return over or not (self._outstanding or self._to_adopt)
 
     def stop(self) -> None:
         """Stop after the try that is under way; the spool keeps what has not arrived."""
@@ -129,6 +141,9 @@ class Courier:
         """Run in the thread until it is stopped."""
         with open_client() as client:
             while (letter := self._next()) is not None:
+                if isinstance(letter, str):
+                    self._adopt(letter)
+                    continue
                 outcome = post(
                     client,
                     self.sender,
@@ -138,10 +153,23 @@ class Courier:
                 )
                 self._settle(letter, outcome)
 
-    def _next(self) -> _Letter | None:
-        """Wait for a letter to be due; None when there is nothing more to do."""
+    def _adopt(self, plan: str) -> None:
+        """Take up what earlier attempts left; what cannot be read now waits for the next start."""
+        try:
+            for message_id, body in self.spool.adopt(plan):
+                self._add(message_id, body, series=None)
+        except TransientError as err:
+            _log.warning("what earlier attempts left is not posted: %s", err)
+        with self._changed:
+            self._to_adopt.remove(plan)
+            self._changed.notify_all()
+
+    def _next(self) -> _Letter | str | None:
+        """Wait for a letter to be due, or a plan that has begun; None when all is over."""
         with self._changed:
             while not self._stopped:
+                if self._to_adopt:
+                    return self._to_adopt[0]
                 wait = self._letters[0].due - time.monotonic() if self._letters else None
                 if wait is not None and wait <= 0:
                     return heapq.heappop(self._letters)
@@ -157,8 +185,17 @@ class Courier:
             self._close(letter)
         elif outcome.verdict == "later" or (repeated and outcome.status in _NOT_NOW):
             self._put_back(letter, outcome)
+        elif outcome.status in _NOT_NOW and self._is_earlier(letter):
+            _log.info("%s; a later attempt reports what it says", self._sentence(letter, outcome))
+            self._keeper.drop(letter.message_id)
+            self._close(letter)
         else:
             self._close(letter, refusal=self._sentence(letter, outcome))
+
+    def _is_earlier(self, letter: _Letter) -> bool:
+        """Say whether a letter is the word of an earlier attempt."""
+        report = read_report(letter.body)
+        return report is not None and report.attempt < self.spool.attempt
 
     def _close(self, letter: _Letter, *, refusal: str | None = None) -> None:
         """Be done with a letter."""

@@ -94,6 +94,7 @@ class Notifier:
             NotifyError: The receiver refuses.
             TransientError: The receiver did not answer in time.
         """
+        self._courier.begin(plan)
         if self.rank:
             return
         data = webhook.RunBegunData(
@@ -179,6 +180,7 @@ class Notifier:
 
     def _message(self, completion: Completion) -> tuple[str, bytes]:
         """Write a report as (message id, body)."""
+        self._courier.begin(completion.megabatch.rpartition("-")[0])
         data = webhook.MegabatchCompletedData(
             megabatch=completion.megabatch,
             run=self.run,

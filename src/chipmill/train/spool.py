@@ -8,9 +8,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from chipmill.errors import TransientError
+from chipmill.formats.webhook import MegabatchCompleted, MegabatchCompletedData
 
 _log = logging.getLogger(__name__)
+
+
+def read_report(body: bytes) -> MegabatchCompletedData | None:
+    """Read what a message reports; None where it is of another version."""
+    try:
+        return MegabatchCompleted.model_validate_json(body).data
+    except ValidationError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,26 +54,52 @@ class Spool:
             self._path(message_id).unlink()
 
     def waiting(self) -> list[tuple[str, bytes]]:
-        """Read this attempt's messages as (id, body), and drop those of earlier attempts.
-
-        An attempt that begins anew reports by its checkpoint's state what an earlier one could not;
-        the receiver would refuse the earlier one's words.
+        """Read this attempt's messages as (id, body).
 
         Raises:
             TransientError: The folder cannot be read.
         """
-        found: list[tuple[float, str, bytes]] = []
         with self._translated():
-            for path in self.folder.glob("*.json"):
-                attempt, _, message_id = path.stem.partition("-")
-                if not attempt.isdecimal() or int(attempt) > self.attempt:
+            found = [
+                (path.stat().st_mtime, message_id, path.read_bytes())
+                for attempt, message_id, path in self._files()
+                if attempt == self.attempt
+            ]
+        return [(message_id, body) for _, message_id, body in sorted(found)]
+
+    def adopt(self, plan: str) -> list[tuple[str, bytes]]:
+        """Take over what earlier attempts left of other plans, and drop what they left of this one.
+
+        An attempt that begins on a plan reports by its checkpoint's state what an earlier one could
+        not; the receiver would refuse the earlier one's words. Of other plans nobody says more.
+
+        Raises:
+            TransientError: The folder cannot be read or written.
+        """
+        taken: list[tuple[str, bytes]] = []
+        with self._translated():
+            for attempt, message_id, path in self._files():
+                if attempt >= self.attempt:
                     continue
-                if int(attempt) < self.attempt:
+                body = path.read_bytes()
+                if (report := read_report(body)) is None:
+                    continue
+                if report.megabatch.rpartition("-")[0] == plan:
                     _log.info("dropping %s: attempt %d has begun", path, self.attempt)
                     path.unlink(missing_ok=True)
                     continue
-                found.append((path.stat().st_mtime, message_id, path.read_bytes()))
-        return [(message_id, body) for _, message_id, body in sorted(found)]
+                path.replace(self._path(message_id))
+                taken.append((message_id, body))
+        return taken
+
+    def _files(self) -> list[tuple[int, str, Path]]:
+        """List the messages of all attempts as (attempt, id, path)."""
+        split = [(path.stem.partition("-"), path) for path in self.folder.glob("*.json")]
+        return [
+            (int(attempt), message_id, path)
+            for (attempt, _, message_id), path in split
+            if attempt.isdecimal()
+        ]
 
     def _path(self, message_id: str) -> Path:
         return self.folder / f"{self.attempt}-{message_id}.json"

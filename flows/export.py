@@ -12,6 +12,7 @@ from tasks.exports import (
     seal_export,
     seal_renderings,
 )
+from tasks.places import check_places
 from tasks.progress import follow
 from tasks.reports import report_export
 from tasks.runner import chosen_runner
@@ -27,6 +28,7 @@ def export(request: ExportRequest) -> str:
     Returns:
         URL of the export.
     """
+    check_places("archive")
     begun = begin_export(request)
     shards = divide_export(begun)
     follow(export_scenes.map(shards, unmapped(begun)), what="export-progress")

@@ -4,6 +4,7 @@ from prefect import flow, unmapped
 
 from chipmill.model.ingest_request import IngestRequest
 from tasks.archive import copy_scenes, index_scenes, merge_index, rewrite_items, search_scenes
+from tasks.places import check_places
 from tasks.progress import follow
 from tasks.reports import report_scenes, report_snapshot
 from tasks.runner import chosen_runner
@@ -19,6 +20,7 @@ def ingest(request: IngestRequest) -> str:
     Returns:
         Name of the snapshot.
     """
+    check_places("archive", "ledger")
     shards = search_scenes(request)
     copied = copy_scenes.map(shards, unmapped(request))
     rewritten = rewrite_items.map(copied, unmapped(request))

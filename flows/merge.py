@@ -6,6 +6,7 @@ from prefect import flow
 from pydantic import Field
 
 from tasks.archive import compact_index, merge_index
+from tasks.places import check_places
 from tasks.reports import report_snapshot
 
 
@@ -19,6 +20,7 @@ def merge(chip_size: Annotated[int, Field(title="Chip size (px)", ge=16, le=4096
     Returns:
         Name of the snapshot.
     """
+    check_places("archive", "ledger")
     merge_index(chip_size)
     snapshot = compact_index(chip_size)
     report_snapshot(snapshot)

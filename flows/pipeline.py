@@ -7,6 +7,7 @@ from chipmill.model.plan_request import PlanRequest
 from flows.ingest import ingest
 from flows.plan import plan
 from flows.stage import stage
+from tasks.places import check_places
 
 
 @flow(name="pipeline", flow_run_name="pipeline")
@@ -20,6 +21,7 @@ def pipeline(requests: list[IngestRequest], training: PlanRequest) -> str:
     Returns:
         Name of the plan.
     """
+    check_places("archive", "ledger", "fast")
     for request in requests:
         ingest(request)
     planned = plan(training)

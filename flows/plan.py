@@ -4,6 +4,7 @@ from prefect import flow
 
 from chipmill.model.plan_request import PlanRequest
 from tasks.megabatches import plan_megabatches
+from tasks.places import check_places
 from tasks.reports import report_plan
 
 
@@ -17,6 +18,7 @@ def plan(request: PlanRequest) -> str:
     Returns:
         Name of the plan.
     """
+    check_places("archive", "ledger")
     planned = plan_megabatches(request)
     report_plan(planned)
     return planned.plan

@@ -4,6 +4,7 @@ from prefect import flow
 
 from chipmill.steps.prefetch import ALL
 from tasks.megabatches import mend_storage, stage_ahead
+from tasks.places import check_places
 from tasks.reports import report_mended, report_storage
 
 
@@ -14,5 +15,6 @@ def reconcile(ahead: int = 1) -> None:
     Args:
         ahead: Megabatches that each plan keeps ready beyond the one in use.
     """
+    check_places("archive", "ledger", "fast")
     report_mended(mend_storage())
     report_storage(stage_ahead(ALL, ahead))

@@ -4,6 +4,7 @@ from prefect import flow
 
 from chipmill.steps.prefetch import ALL
 from tasks.megabatches import stage_ahead
+from tasks.places import check_places
 from tasks.reports import report_storage
 
 
@@ -15,4 +16,5 @@ def stage(plan: str = ALL, ahead: int = 1) -> None:
         plan: A plan that has its turn although no run reads it yet, or `all`.
         ahead: Megabatches that each plan keeps ready beyond the one in use.
     """
+    check_places("archive", "ledger", "fast")
     report_storage(stage_ahead(plan, ahead))

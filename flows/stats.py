@@ -3,6 +3,7 @@
 from prefect import flow, unmapped
 
 from chipmill.model.stats_request import StatsRequest
+from tasks.places import check_places
 from tasks.progress import follow
 from tasks.reports import report_statistics
 from tasks.runner import chosen_runner
@@ -19,6 +20,7 @@ def stats(request: StatsRequest) -> str:
     Returns:
         Name of the statistics.
     """
+    check_places("archive")
     chosen = choose_snapshot(request)
     shards = find_scenes(chosen)
     follow(measure_scenes.map(shards, unmapped(chosen)), what="stats-progress")

@@ -6,6 +6,7 @@ from prefect import flow
 from pydantic import Field
 
 from tasks.archive import collect_garbage
+from tasks.places import check_places
 
 
 @flow(name="tidy", flow_run_name="tidy up")
@@ -25,4 +26,5 @@ def tidy(
     Returns:
         How many objects are not needed.
     """
+    check_places("archive")
     return collect_garbage(keep, hours, remove=remove)

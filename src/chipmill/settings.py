@@ -3,7 +3,7 @@
 import os
 from base64 import b64encode
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AliasChoices,
@@ -11,18 +11,34 @@ from pydantic import (
     ByteSize,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
     SecretStr,
     ValidationError,
+    model_validator,
 )
 from pydantic.dataclasses import dataclass
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    NoDecode,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from chipmill.errors import RequestError
-from chipmill.url import store_url
+from chipmill.url import absolute_ledger, is_relative, store_url
+
+Where = Literal["archive", "ledger", "fast"]
+_PLACES: Final = ("archive", "ledger", "fast", "fsx_link")
 
 
 def _url(value: object) -> object:
     return store_url(_place(value)) if isinstance(value, str | Path) else value
+
+
+def _folder(value: object) -> object:
+    return Path(_place(value)).expanduser() if isinstance(value, str | Path) else value
 
 
 def _place(value: str | Path) -> str | Path:
@@ -33,7 +49,7 @@ def _place(value: str | Path) -> str | Path:
 
 
 StoreUrl = Annotated[str, BeforeValidator(_url)]
-Folder = Annotated[Path, BeforeValidator(_place)]
+Folder = Annotated[Path, BeforeValidator(_folder)]
 
 
 def _words(value: object) -> object:
@@ -208,6 +224,47 @@ class Settings(BaseSettings):
     prefect_auth: SecretStr | None = Field(default=None, validation_alias="PREFECT_API_AUTH_STRING")
     """`user:password` of a Prefect server that asks for them; Prefect reads it too."""
 
+    _relative: frozenset[str] = PrivateAttr(default=frozenset())
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _note_relative(cls, said: dict[str, Any], make: ModelWrapValidatorHandler[Self]) -> Self:
+        """Keep in mind which places were said relative to the directory of this process."""
+        made = make(said)
+        made._relative = frozenset(  # noqa: SLF001  its own
+            name for name in _PLACES if is_relative(said.get(name) or "/")
+        )
+        return made
+
+    def unsettled(self, *places: Where) -> dict[str, str]:
+        """Say which places a process would look for in the directory where it starts.
+
+        Args:
+            places: Those that have to be set.
+
+        Returns:
+            `is not set` or `is relative`, by the name of the variable.
+        """
+        unset = {name: "is not set" for name in places if name not in self.model_fields_set}
+        wrong = unset | dict.fromkeys(self._relative, "is relative")
+        return {_variable(name): wrong[name] for name in _PLACES if name in wrong}
+
+    @property
+    def chosen_places(self) -> dict[str, str]:
+        """The places that somebody has set, for a process that starts in another directory."""
+        link = self.fsx_link
+        absolute = {
+            "archive": self.archive,
+            "ledger": absolute_ledger(self.ledger),
+            "fast": str(self.fast.absolute()),
+            "fsx_link": str(link.absolute()) if link else None,
+        }
+        return {
+            _variable(name): place
+            for name, place in absolute.items()
+            if place is not None and name in self.model_fields_set
+        }
+
     @property
     def prefect_headers(self) -> dict[str, str]:
         """What a call of Prefect's API carries."""
@@ -259,6 +316,20 @@ class Settings(BaseSettings):
             raise RequestError(message) from err
 
 
+def _variable(name: str) -> str:
+    return f"CHIPMILL_{name.upper()}"
+
+
 def child_environment(**more: str) -> dict[str, str]:
-    """Give a process that is started here this process's environment, and more."""
-    return {**os.environ, **more}  # noqa: TID251  this module reads it for all
+    """Give a process that is started here what `.env` says, this process's environment, and more.
+
+    The process may start in another directory, where there is no such file.
+    """
+    said = DotEnvSettingsSource(Settings, case_sensitive=True).env_vars
+    kept = {name: value for name, value in said.items() if value is not None}
+    return {**kept, **os.environ, **more}  # noqa: TID251  this module reads it for all
+
+
+def has_worker() -> bool:
+    """Whether a worker of Prefect has started this process, for one flow run."""
+    return "PREFECT__FLOW_RUN_ID" in os.environ  # noqa: TID251  this module reads it for all

@@ -8,3 +8,23 @@ def store_url(place: str | Path) -> str:
     if "://" in str(place):
         return str(place)
     return Path(place).expanduser().resolve().as_uri()
+
+
+def is_relative(place: str | Path) -> bool:
+    """Tell whether a path, or the URL of an SQLite file, says another place in each directory."""
+    text = str(place)
+    if text.startswith("sqlite"):
+        return not _database(text).startswith("/")
+    return "://" not in text and not Path(text).expanduser().is_absolute()
+
+
+def absolute_ledger(url: str) -> str:
+    """Give the URL of an SQLite file in this directory the form that holds in every other."""
+    name = _database(url)
+    if not is_relative(url) or name in {"", ":memory:"}:
+        return url
+    return url.removesuffix(name) + str(Path.cwd() / name)
+
+
+def _database(url: str) -> str:
+    return url.partition(":///")[2].removeprefix("file:")

@@ -90,6 +90,9 @@ def _start(
 ) -> "subprocess.Popen[bytes]":
     command = [str(binaries / "chipmill"), "up", "--home", str(folder / "home"), *more]
     command += ["--prefect-port", str(ports[0]), "--port", str(ports[1])]
+    # Read here and handed on: flow runs start in directories that have no such file.
+    said = ("CHIPMILL_ARCHIVE=kept", "CHIPMILL_BUDGET=100MB", "CHIPMILL_LOCAL_SOURCES=true")
+    (folder / ".env").write_text("\n".join(said))
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
             command,
@@ -97,8 +100,6 @@ def _start(
             env={
                 "PATH": f"{binaries}:{os.defpath}",
                 "HOME": str(folder),
-                "CHIPMILL_LOCAL_SOURCES": "true",
-                "CHIPMILL_BUDGET": "100MB",
                 "PREFECT_WORKER_QUERY_SECONDS": "2",
             },
             stdout=log,
@@ -144,7 +145,7 @@ def test_every_deployment_runs(up: Up, item_collection: Path, wait_for: Wait) ->
         return str(made["id"])
 
     run("pipeline", requests=[request], training=training)
-    (plan,) = {path.name for path in (up.home / "archive" / "plans").iterdir()}
+    (plan,) = {path.name for path in (up.home.parent / "kept" / "plans").iterdir()}
     run("ingest", request=request)
     run("merge", chip_size=64)
     run("tidy", keep=1)

@@ -70,7 +70,8 @@ def up(settings: Settings, place: Place, *, tell: Callable[[str], None]) -> None
         if not stop():
             tell(f"the Prefect UI is at {place.prefect}")
             tell(f"the receiver and its page are at {place.receiver}")
-            tell(f"the master secret is in {place.home / 'secret.env'}")
+            chosen = _MASTER if settings.webhook_master else _secret_file(place)
+            tell(f"the master secret is in {chosen}")
             tell(f"logs are in {place.home / 'logs'}")
             tell("Ctrl-C ends all of it")
         crew.watch(stop)
@@ -86,18 +87,13 @@ def make_environment(settings: Settings, place: Place) -> dict[str, str]:
     place.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     (place.home / "logs").mkdir(exist_ok=True)
     defaults = {
-        "archive": (place.home / "archive").as_uri(),
-        "fast": str(place.home / "fast"),
-        "ledger": f"sqlite:///{place.home / 'ledger.db'}",
-    }
-    chosen = {
-        f"CHIPMILL_{name.upper()}": value
-        for name, value in defaults.items()
-        if name not in settings.model_fields_set
+        "CHIPMILL_ARCHIVE": (place.home / "archive").as_uri(),
+        "CHIPMILL_FAST": str(place.home / "fast"),
+        "CHIPMILL_LEDGER": f"sqlite:///{place.home / 'ledger.db'}",
     }
     return child_environment(
-        **_kept_secret(place.home / "secret.env"),
-        **chosen,
+        **({} if settings.webhook_master else _kept_secret(_secret_file(place))),
+        **(defaults | settings.chosen_places),
         CHIPMILL_RECEIVER=place.receiver,
         PREFECT_API_URL=f"{place.prefect}/api",
         PREFECT_HOME=str(place.home / "prefect"),
@@ -109,6 +105,10 @@ def make_environment(settings: Settings, place: Place) -> dict[str, str]:
         DO_NOT_TRACK="1",
         PYTHONUNBUFFERED="1",
     )
+
+
+def _secret_file(place: Place) -> Path:
+    return place.home / "secret.env"
 
 
 def _kept_secret(path: Path) -> dict[str, str]:

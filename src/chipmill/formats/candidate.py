@@ -26,16 +26,21 @@ def read_candidate(item: Json, *, tile: str) -> Candidate:
 
     Raises:
         CatalogError: It has no time.
+        AttributeError, KeyError, TypeError, ValueError, OverflowError: A field of it is of another
+            type than STAC has it.
     """
     said = properties(item)
     name = str(item["id"])
     grid = grid_of(item)
     platform = said.get("platform") or said.get("eo:platform")
-    return Candidate(
+    time = said.get("datetime") or said.get("start_datetime")
+    if not time:
+        raise CatalogError("it has no time")
+    found = Candidate(
         id=name,
         tile=tile or grid or "",
-        time=read_time(said.get("datetime") or said.get("start_datetime")),
-        bbox=_box(item),
+        time=read_time(time),
+        bbox=bbox_of(item),
         cloud=percent(said, "eo:cloud_cover"),
         nodata=nodata_of(item),
         grid=grid,
@@ -45,6 +50,9 @@ def read_candidate(item: Json, *, tile: str) -> Candidate:
         updated=_stamp(said.get("updated")) or None,
         created=_stamp(said.get("created")) or None,
     )
+    # JSON may hold text that is no Unicode, which no table can keep.
+    " ".join(filter(None, (found.grid, found.platform, found.datatake))).encode()
+    return found
 
 
 def grid_of(item: Json) -> str | None:
@@ -77,6 +85,15 @@ def nodata_of(item: Json) -> float | None:
     return stated
 
 
+def bbox_of(item: Json) -> BBox:
+    """Give the box that an item states, as it states it; without one no place."""
+    box = cast("Sequence[float]", item.get("bbox") or ())
+    half = len(box) // 2
+    if half not in (2, 3):
+        return (0.0, 0.0, 0.0, 0.0)
+    return float(box[0]), float(box[1]), float(box[half]), float(box[half + 1])
+
+
 def percent(said: Json, name: str) -> float | None:
     """Read a number; what is none is not stated."""
     value = said.get(name)
@@ -84,8 +101,15 @@ def percent(said: Json, name: str) -> float | None:
 
 
 def properties(item: Json) -> Json:
-    """Give the properties of an item; there may be none."""
-    return cast("Json", item.get("properties") or {})
+    """Give the properties of an item; there may be none.
+
+    Raises:
+        CatalogError: They are something else than an object.
+    """
+    said: object = item.get("properties") or {}
+    if not isinstance(said, Mapping):
+        raise CatalogError(f"its properties are a {type(said).__name__}, not an object")
+    return cast("Json", said)
 
 
 def read_time(text: object) -> datetime:
@@ -96,9 +120,9 @@ def read_time(text: object) -> datetime:
     """
     try:
         time = datetime.fromisoformat(str(text))
-    except ValueError as err:
-        raise CatalogError(f"{text!r} is not a time as RFC 3339 has it") from err
-    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as err:  # in the first and the last hours that there are
+        raise CatalogError(f"{str(text)[:80]!r} is not a time as RFC 3339 has it") from err
 
 
 def _datatake(said: Json) -> str | None:
@@ -127,11 +151,3 @@ def _stamp(text: object) -> str:
         return read_time(text).isoformat(timespec="microseconds") if text else ""
     except CatalogError:
         return ""
-
-
-def _box(item: Json) -> BBox:
-    box = cast("Sequence[float]", item.get("bbox") or ())
-    half = len(box) // 2
-    if half not in (2, 3):
-        return (0.0, 0.0, 0.0, 0.0)
-    return float(box[0]), float(box[1]), float(box[half]), float(box[half + 1])

@@ -4,7 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, cast
 
-from shapely.geometry import mapping
+from shapely.errors import ShapelyError
+from shapely.geometry import mapping, shape
+from shapely.geometry.base import BaseGeometry
 
 from chipmill.errors import SceneError
 from chipmill.formats import layout
@@ -12,6 +14,7 @@ from chipmill.formats.asset_writing import MASK_ROLE, source_schemes, write_asse
 from chipmill.formats.copied import CopiedFile, CopiedScene
 from chipmill.formats.disagreement import disagreements, is_sloppy
 from chipmill.formats.grid_reading import Json
+from chipmill.formats.item_outline import read_outline
 from chipmill.formats.item_reading import BROKEN, parse_time, rfc3339
 from chipmill.formats.signature import without_signature
 from chipmill.model.extent import shape_of
@@ -114,11 +117,21 @@ def write_collection(sensor: Sensor) -> dict[str, Any]:
 
 def _footprint(copied: CopiedScene) -> dict[str, Any]:
     """Keep the provider's geometry, which knows the empty corners; where it is none, the files'."""
-    geometry = copied.item.get("geometry")
-    if is_sloppy(copied.scene.bbox, files=copied.extent) or not isinstance(geometry, dict):
-        shape = mapping(shape_of(copied.extent))
-        return {"geometry": shape, "bbox": list(copied.extent)}
-    return {"geometry": cast("Json", geometry), "bbox": list(copied.scene.bbox or copied.extent)}
+    given = cast("dict[str, Any]", copied.item.get("geometry"))
+    outline = _outline(copied.item)
+    if is_sloppy(copied.scene.bbox, files=copied.extent) or outline is None:
+        return {"geometry": mapping(shape_of(copied.extent)), "bbox": list(copied.extent)}
+    # What is not divided at the antimeridian, though it crosses it, is no GeoJSON.
+    geometry = given if outline == shape(given) else mapping(outline)
+    return {"geometry": geometry, "bbox": list(copied.scene.bbox or copied.extent)}
+
+
+def _outline(item: Json) -> BaseGeometry | None:
+    try:
+        outline = read_outline(item)
+    except (*BROKEN, ShapelyError):
+        return None
+    return None if outline is None or outline.is_empty else outline
 
 
 def _extensions(assets: Json, properties: Json) -> list[str]:

@@ -13,6 +13,7 @@ from chipmill.formats.item_reading import read_item
 from chipmill.io.catalog import Query, find_items
 from chipmill.io.catalog_api import Api
 from chipmill.io.documents import Documents, parsed
+from chipmill.io.left_out import LeftOut
 from chipmill.io.store import Store
 from chipmill.model.ingest_request import IngestRequest
 from chipmill.model.scene import Scene
@@ -85,7 +86,7 @@ def test_an_api_answers_as_its_content_says(
     query = QUERIES[name]
     with Documents(rate=1000) as documents:
         landing = cast("Item", parsed(api, lambda: documents.read(api)))
-        found = ids(Api(api, landing, documents).find(query, page=10))
+        found = ids(Api(api, landing, documents, LeftOut()).find(query, page=10))
     wanted = ids(find_items(str(items), query))
     assert wanted
     assert (found if query.least_cloudy_first else sorted(found)) == (

@@ -13,6 +13,7 @@ from chipmill.errors import CatalogError, TransientError
 from chipmill.io.catalog import Query, find_items, open_catalog
 from chipmill.io.catalog_api import Api
 from chipmill.io.documents import Documents
+from chipmill.io.left_out import LeftOut
 
 Recorded = Callable[[str], Any]
 Answer = Callable[..., object]
@@ -86,7 +87,7 @@ def test_a_token_is_sent_as_recorded(recorded: Recorded, serve: Serve, answer: A
     name, host = "planetary-computer-naip", "https://planetarycomputer.microsoft.com"
     api = replay(recorded, serve, answer, name, host)
     with Documents(rate=1000) as documents:
-        opened = Api(api.url, api.landing(), documents)
+        opened = Api(api.url, api.landing(), documents, LeftOut())
         found = list(opened.find(Query(collections=("naip",), bbox=BOX), page=10))
     expected = asked_as_recorded(api, recorded, name, host)
     assert [asked.body for asked in api.asked[:2]] == expected
@@ -104,7 +105,7 @@ def test_a_body_is_not_merged_where_the_link_says_so(
     api = replay(recorded, serve, answer, name, host)
     api.conforms = ("filter",)
     with Documents(rate=1000) as documents:
-        opened = Api(api.url, api.landing(), documents)
+        opened = Api(api.url, api.landing(), documents, LeftOut())
         found = list(opened.find(Query(max_cloud=40), page=10))
     first, second = asked_as_recorded(api, recorded, name, host)
     assert api.asked[1].body == second
@@ -253,7 +254,7 @@ def test_a_server_without_post_is_asked_by_get(serve: Serve, answer: Answer) -> 
     landing = api.landing()
     del landing["links"][0]["method"]
     with Documents(rate=1000) as documents:
-        opened = Api(api.url, landing, documents)
+        opened = Api(api.url, landing, documents, LeftOut())
         query = Query(
             collections=("x", "y"), ids=("a", "b"), bbox=(1, 2, 3, 4), period="2024-01-01/.."
         )

@@ -22,6 +22,7 @@ from chipmill.io.catalog_listed import Listed
 from chipmill.io.catalog_query import Item, Query
 from chipmill.io.documents import Documents, address, parsed
 from chipmill.io.folder import folder_items, is_folder
+from chipmill.io.left_out import LeftOut
 from chipmill.model.access import Access, is_local
 from chipmill.settings import Settings
 
@@ -38,6 +39,8 @@ class Catalog:
     order of the source; raises CatalogError and TransientError."""
     tells_changes: bool
     """Whether it can be asked for what has changed since a time without reading all of it."""
+    left_out: LeftOut
+    """The items that could not be judged so far."""
 
 
 def find_items(catalog: str, query: Query) -> Iterator[Item]:
@@ -69,21 +72,28 @@ def open_catalog(catalog: str, documents: Documents) -> Catalog:
         TransientError: Its server does not answer, after several tries.
     """
     url = _url(catalog)
+    left_out = LeftOut()
     path = urlsplit(url).path
     if is_folder(url):
-        return _listed(url, folder_items(url))
-    if path.endswith((".parquet", ".geoparquet")):
-        return _listed(url, geoparquet_items(url, documents.read(url)))
-    if path.endswith((".jsonl", ".ndjson", ".jsonl.zst", ".ndjson.zst")):
-        return _listed(url, line_items(url, documents.read(url)))
-    match document := parsed(url, partial(documents.read, url)):
-        case {"conformsTo": list()}:
-            api = Api(url, cast("Mapping[str, Any]", document), documents)
-            return Catalog(url=api.url, find=api.find, tells_changes=api.filters)
-        case {"type": "Catalog" | "Collection"}:
-            return _listed(url, static_items(url, documents))
-        case _:
-            return _listed(url, collection_items(url, document))
+        items = folder_items(url)
+    elif path.endswith((".parquet", ".geoparquet")):
+        items = geoparquet_items(url, documents.read(url))
+    elif path.endswith((".jsonl", ".ndjson", ".jsonl.zst", ".ndjson.zst")):
+        items = line_items(url, documents.read(url))
+    else:
+        match document := parsed(url, partial(documents.read, url)):
+            case {"conformsTo": list()}:
+                landing = cast("Mapping[str, Any]", document)
+                api = Api(url, landing, documents, left_out)
+                return Catalog(
+                    url=api.url, find=api.find, tells_changes=api.filters, left_out=left_out
+                )
+            case {"type": "Catalog" | "Collection"}:
+                items = static_items(url, document, documents, left_out)
+            case _:
+                items = collection_items(url, document)
+    listed = Listed(items, left_out)
+    return Catalog(url=said(url), find=listed.find, tells_changes=False, left_out=left_out)
 
 
 def _url(catalog: str) -> str:
@@ -93,7 +103,3 @@ def _url(catalog: str) -> str:
     except ValueError as err:
         raise CatalogError(f"{said(url)} is not the URL of a catalogue ({err}); check it") from err
     return url
-
-
-def _listed(url: str, items: Iterator[Item]) -> Catalog:
-    return Catalog(url=said(url), find=Listed(items).find, tells_changes=False)

@@ -19,6 +19,7 @@ from chipmill.formats.signature import said
 from chipmill.io.catalog_body import Body, needed, search_parameters
 from chipmill.io.catalog_query import Item, Query, has_id, matching, sides
 from chipmill.io.documents import Documents, RefusedError, parsed
+from chipmill.io.left_out import LeftOut
 from chipmill.model.scene import BBox
 
 log = logging.getLogger(__name__)
@@ -43,16 +44,24 @@ class _Request:
 class Api:
     """A STAC API; many threads may ask it at once."""
 
-    def __init__(self, url: str, landing: Mapping[str, Any], documents: Documents) -> None:
+    def __init__(
+        self,
+        url: str,
+        landing: Mapping[str, Any],
+        documents: Documents,
+        left_out: LeftOut,
+    ) -> None:
         """Read what the API says of itself.
 
         Args:
             url: Of its landing page.
             landing: The landing page.
             documents: Sends the requests.
+            left_out: Takes the items that cannot be judged.
         """
         self.url = said(url)
         self._documents = documents
+        self._left_out = left_out
         links = cast("Sequence[Body]", landing.get("links") or ())
         searches = [link for link in links if link.get("rel") == "search" and link.get("href")]
         self._posts = not searches or any(link.get("method") == "POST" for link in searches)
@@ -86,7 +95,7 @@ class Api:
         items = self._told_once(query, boxes, page)
         first = list(islice(items, 1))  # with the first page comes what the API refuses
         sort = "sort" not in self._offers or len(boxes) > 1
-        return matching(chain(first, items), query, sort=sort)
+        return matching(chain(first, items), query, self._left_out, sort=sort)
 
     def _told_once(self, query: Query, boxes: Sequence[Any], page: int) -> Iterator[Item]:
         # Not every server reads west > east as a box across the antimeridian: ask for its sides.

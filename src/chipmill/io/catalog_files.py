@@ -2,37 +2,79 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from io import BytesIO
 from typing import Any, cast
 from urllib.parse import urljoin
 
 import pyarrow as pa
-import pystac
 import stac_geoparquet.arrow
 from pyarrow import parquet
-from pystac.errors import STACError, STACTypeError
-from pystac.stac_io import DefaultStacIO
 
 from chipmill.errors import CatalogError
 from chipmill.formats.signature import said
-from chipmill.io.catalog_query import Item, has_id
-from chipmill.io.documents import Documents
+from chipmill.io.catalog_query import Item, has_id, reason_without_id
+from chipmill.io.documents import Documents, parsed
+from chipmill.io.left_out import LeftOut
 
 
-def static_items(url: str, documents: Documents) -> Iterator[Item]:
-    """Walk through a static catalogue.
+def static_items(url: str, root: object, documents: Documents, left_out: LeftOut) -> Iterator[Item]:
+    """Walk through a static catalogue: the items of each document, then those below it.
+
+    Args:
+        url: Of its root, a Catalog or a Collection.
+        root: Its root.
+        documents: Reads the others.
+        left_out: Takes the items that are no STAC items.
 
     Raises:
-        CatalogError: A document of it is missing, or is not STAC.
+        CatalogError: A document of it is missing, or is not STAC; or it is a part of an API.
         TransientError: Its server does not answer, after several tries.
     """
+    begun = {url}
+    todo = [(url, root)]
+    while todo:
+        at, document = todo.pop()
+        if document is None:
+            document = parsed(at, partial(documents.read, at))
+        items, below = _links(at, document)
+        for href in items:
+            yield from _one_item(href, documents.read(href), left_out)
+        new = [href for href in below if href not in begun]
+        begun.update(new)
+        todo += [(href, None) for href in reversed(new)]
+
+
+def _links(url: str, document: object) -> tuple[list[str], list[str]]:
+    """Give the addresses of the items of a static catalogue, and of the catalogues below it."""
+    links = cast("Mapping[str, Any]", document).get("links") if isinstance(document, dict) else None
+    if not isinstance(links, list):
+        raise CatalogError(f"the static catalogue {said(url)} cannot be read (it has no links)")
+    found: dict[str, list[str]] = {"item": [], "child": [], "items": [], "root": []}
+    for link in cast("list[object]", links):
+        match link:
+            case {"rel": str(rel), "href": str(href)} if rel in found:
+                found[rel].append(_join(url, href))
+            case _:
+                pass
+    if found["items"] and not (found["item"] or found["child"]):
+        root = f", {said(found['root'][0])}" if found["root"] else ""
+        raise CatalogError(
+            f"{said(url)} is a collection of a STAC API; name the API's root{root} as the catalogue"
+        )
+    return found["item"], found["child"]
+
+
+def _one_item(url: str, data: bytes, left_out: LeftOut) -> Iterator[Item]:
     try:
-        root = pystac.Catalog.from_file(url, stac_io=_Reading(documents))
-        for item in root.get_items(recursive=True):
-            item.make_asset_hrefs_absolute()
-            yield item.to_dict(transform_hrefs=False)
-    except (STACError, STACTypeError, OSError, ValueError, KeyError) as err:
-        raise CatalogError(f"the static catalogue {said(url)} cannot be read ({err})") from err
+        item = json.loads(data)
+    except (ValueError, RecursionError) as err:
+        left_out.add(said(url), f"it is not JSON ({err})")
+        return
+    if has_id(item):
+        yield _joined(item, url)
+    else:
+        left_out.add(said(url), reason_without_id(item))
 
 
 def collection_items(url: str, document: object) -> Iterator[Item]:
@@ -89,28 +131,24 @@ def geoparquet_items(url: str, data: bytes) -> Iterator[Item]:
         raise CatalogError(f"{said(url)} cannot be read as stac-geoparquet ({err})") from err
 
 
-class _Reading(DefaultStacIO):
-    """Lets pystac read through the same tries and pace as all else."""
-
-    def __init__(self, documents: Documents) -> None:
-        super().__init__()
-        self._documents = documents
-
-    def read_text_from_href(self, href: str) -> str:
-        url = href if "://" in href else f"file://{href}"
-        return self._documents.read(url).decode()
-
-
 def _joined(item: Item, url: str) -> Item:
     """Make hrefs absolute that are relative to the document that was read."""
-    if not has_id(item):
+    given = item.get("assets") if has_id(item) else None
+    if not isinstance(given, dict):
         return item
-    given = cast("Mapping[str, Any]", item.get("assets") or {})
     assets = {
-        key: {**asset, "href": _join(url, str(asset.get("href", "")))}
-        for key, asset in given.items()
+        key: _joined_asset(asset, url) for key, asset in cast("Mapping[str, object]", given).items()
     }
     return {**item, "assets": assets}
+
+
+def _joined_asset(asset: object, url: str) -> object:
+    """Join the href of an asset; what is none is left as it is, for the copy to judge."""
+    match asset:
+        case {"href": str(href)}:
+            return {**cast("Item", asset), "href": _join(url, href)}
+        case _:
+            return asset
 
 
 def _join(url: str, href: str) -> str:
@@ -118,4 +156,7 @@ def _join(url: str, href: str) -> str:
     if "://" in href:
         return href
     scheme, _, place = url.partition("://")
-    return scheme + urljoin(f"file://{place}", href).removeprefix("file")
+    try:
+        return scheme + urljoin(f"file://{place}", href).removeprefix("file")
+    except ValueError:  # no place that any URL could name
+        return href

@@ -1,6 +1,5 @@
 """What is looked for in a catalogue, and the filter for what a source does not filter itself."""
 
-import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,12 +9,19 @@ from typing import Any, Literal, cast
 
 import shapely
 from shapely import MultiPolygon, Polygon, box
-from shapely.geometry import shape
 
-from chipmill.formats.candidate import grid_of, nodata_of, percent, properties, read_time
+from chipmill.formats.candidate import (
+    grid_of,
+    nodata_of,
+    percent,
+    properties,
+    read_candidate,
+    read_time,
+)
+from chipmill.formats.item_outline import read_outline
+from chipmill.formats.signature import unsigned
+from chipmill.io.left_out import UNREADABLE, LeftOut, reason
 from chipmill.model.scene import BBox
-
-log = logging.getLogger(__name__)
 
 Item = dict[str, Any]
 """A STAC item as JSON."""
@@ -45,18 +51,21 @@ class Query:
     max_items: int | None = None
 
 
-def matching(items: Iterable[Item], query: Query, *, sort: bool = True) -> Iterator[Item]:
+def matching(
+    items: Iterable[Item], query: Query, left_out: LeftOut, *, sort: bool = True
+) -> Iterator[Item]:
     """Give the items that match, in the order of the source or the least cloudy first.
 
     Args:
         items: As a source gives them.
         query: What is looked for.
+        left_out: Takes those of which that cannot be told, or which no search can use.
         sort: Whether the source does not sort itself.
 
     Raises:
-        CatalogError: A time of the query or of an item is none.
+        CatalogError: A time of the query is none.
     """
-    found = _filtered(items, query)
+    found = _filtered(items, query, left_out)
     if query.least_cloudy_first and sort:
         found = iter(sorted(found, key=_cloudiness))
     return islice(found, query.max_items)
@@ -87,30 +96,56 @@ def interval(period: str | None) -> tuple[datetime, datetime]:
     return start, read_time(last) + whole_day
 
 
-def _filtered(items: Iterable[Item], query: Query) -> Iterator[Item]:
-    start, end = interval(query.period)
-    area = MultiPolygon([box(*side) for side in sides(query.bbox)]) if query.bbox else query.area
+def query_area(query: Query) -> Polygon | MultiPolygon | None:
+    """Give the area of a query, divided at the antimeridian; None: everywhere."""
+    if query.bbox:
+        return MultiPolygon([box(*side) for side in sides(query.bbox)])
+    return query.area
+
+
+def _filtered(items: Iterable[Item], query: Query, left_out: LeftOut) -> Iterator[Item]:
+    period = interval(query.period)
+    area = query_area(query)
     if area is not None:
         shapely.prepare(area)
-    for item in items:
+    for number, item in enumerate(items, 1):
         if not has_id(item):
-            log.warning("an item without a usable id is left out: %.80r", item)
+            left_out.add(f"number {number} of an answer", reason_without_id(item))
             continue
-        said = properties(item)
-        if (
-            _is_named(item, query)
-            and _is_clear(item, query)
-            and _overlaps(said, start, end)
-            and _has_changed(said, query)
-            and (area is None or _lies_in(item, area))
-        ):
-            yield item
+        try:
+            if _is_wanted(item, query, period, area):
+                yield item
+        except UNREADABLE as err:
+            left_out.add(item["id"], reason(err))
+
+
+def _is_wanted(
+    item: Item,
+    query: Query,
+    period: tuple[datetime, datetime],
+    area: Polygon | MultiPolygon | None,
+) -> bool:
+    """Tell whether an item matches; of one that does, all is read that a choice needs."""
+    said = properties(item)
+    return (
+        _is_named(item, query)
+        and _is_clear(item, query)
+        and _overlaps(said, *period)
+        and _has_changed(said, query)
+        and (area is None or _lies_in(item, area))
+        and bool(read_candidate(item, tile=""))
+    )
 
 
 def has_id(item: object) -> bool:
     """Tell whether this is an item that can be named: JSON may hold text that is no Unicode."""
     name = cast("Item", item).get("id") if isinstance(item, dict) else None
     return isinstance(name, str) and bool(name) and name.isprintable()
+
+
+def reason_without_id(item: object) -> str:
+    """Say what is wrong with what cannot be named."""
+    return f"it has no usable id ({unsigned(item)!r:.80})"
 
 
 def _is_named(item: Item, query: Query) -> bool:
@@ -134,8 +169,8 @@ def _is_clear(item: Item, query: Query) -> bool:
 
 
 def _lies_in(item: Item, area: Polygon | MultiPolygon) -> bool:
-    geometry = item.get("geometry")  # STAC allows null
-    return geometry is not None and area.intersects(shape(geometry))
+    outline = read_outline(item)
+    return outline is not None and area.intersects(outline)
 
 
 def _overlaps(said: Mapping[str, Any], start: datetime, end: datetime) -> bool:

@@ -177,7 +177,7 @@ def parsed(url: str, read: Callable[[], bytes]) -> object:
     for _ in range(2):
         try:
             return json.loads(read())
-        except ValueError as err:
+        except (ValueError, RecursionError) as err:
             problem = str(err)
     raise CatalogError(f"{said(url)} is not JSON ({problem}); is it the address of a catalogue?")
 

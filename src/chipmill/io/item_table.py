@@ -8,6 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 import stac_geoparquet.arrow
+from shapely.errors import ShapelyError
+
+from chipmill.formats.item_reading import BROKEN
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +32,6 @@ def stac_geoparquet_file(items: Iterable[Mapping[str, Any]]) -> bytes | None:
             path = Path(folder, "items.parquet")  # the library writes to paths only
             stac_geoparquet.arrow.to_parquet(table, path, compression="zstd")
             return path.read_bytes()
-    except (pa.ArrowException, ValueError, TypeError, KeyError) as err:
+    except (pa.ArrowException, ShapelyError, *BROKEN) as err:
         log.warning("these items do not fit into one stac-geoparquet file: %s", err)
         return None

@@ -93,12 +93,17 @@ def _result(todo: Todo, found: Found) -> Result:
     once = {each.id: each for each in reversed(chosen.kept)}
     first = first_scenes(list(once.values()), request.policy, limit=request.limit)
     taken = {each.id for each in first if each.id in found.documents}
+    unread = todo.catalog.left_out
     if not taken:
+        also = f" ({unread.words()})" if unread else ""
         raise RequestError(
             f"no {request.sensor} scene in {said(request.catalog)} matches "
-            f"{request_words(request)}; widen the request"
+            f"{request_words(request)}{also}; widen the request"
+            + (" or let the catalogue be mended" if unread else "")
         )
     left_out = dict(chosen.left_out)
+    if unread:
+        left_out["unreadable"] = len(unread)
     if over := len(once) - len(first):
         log.warning("%d scenes are left out by the limit of %d", over, request.limit)
         left_out["limit"] = over

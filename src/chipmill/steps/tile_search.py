@@ -53,7 +53,7 @@ def search_tile(
     chosen = {each.id for each in choose(candidates, request)}
     return TileFound(
         candidates=tuple(candidates),
-        documents={name: pack_item(item) for name, item in found.items() if name in chosen},
+        documents=_packed({name: found[name] for name in found if name in chosen}, catalog),
         is_cut=most is not None and len(read) > most,
     )
 
@@ -96,7 +96,7 @@ def refresh_tile(
             del known[name]
     return TileFound(
         candidates=tuple(known.values()),
-        documents={name: pack_item(documents[name]) for name in chosen},
+        documents=_packed({name: documents[name] for name in chosen}, catalog),
     )
 
 
@@ -145,6 +145,16 @@ def choose(candidates: Iterable[Candidate], request: IngestRequest) -> tuple[Can
     return choose_scenes(
         candidates, request.policy, max_cloud=request.max_cloud, max_nodata=request.max_nodata
     ).kept
+
+
+def _packed(items: Mapping[str, Item], catalog: Catalog) -> dict[str, Packed]:
+    packed = dict[str, Packed]()
+    for name, item in items.items():
+        try:
+            packed[name] = pack_item(item)
+        except RecursionError:
+            catalog.left_out.add(name, "it nests deeper than any STAC item")
+    return packed
 
 
 def _some_at_a_time(names: Sequence[str]) -> Iterator[Sequence[str]]:

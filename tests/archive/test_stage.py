@@ -16,7 +16,14 @@ import numpy as np
 import pytest
 from pyarrow import ipc
 
-from chipmill.errors import BudgetError, BusyError, SceneError, StoreError, TransientError
+from chipmill.errors import (
+    BudgetError,
+    BusyError,
+    LedgerError,
+    SceneError,
+    StoreError,
+    TransientError,
+)
 from chipmill.formats import layout
 from chipmill.formats.manifest import Manifest, decode_manifest
 from chipmill.formats.multihash import digest_of
@@ -33,10 +40,11 @@ from chipmill.model.plan_request import PlanRequest
 from chipmill.model.scene import SceneRef
 from chipmill.model.staging_progress import StagingProgress
 from chipmill.steps.merge import merge_index
-from chipmill.steps.plan import make_plan
+from chipmill.steps.plan import load_scenes, make_plan
 from chipmill.steps.prefetch import register, stage_ahead
 from chipmill.steps.remove import Removed, remove_megabatch
 from chipmill.steps.stage import Staged, stage_megabatch
+from chipmill.steps.verbatim import bytes_of_scenes
 from chipmill.train import Batch, ChipDataset
 
 Draw = Callable[..., Path]
@@ -341,11 +349,28 @@ def test_scenes_reserve_what_their_files_need(site: Site) -> None:
     planned = site.plan.megabatches[0].size
     staged = site.stage(0, manner=Manner(form="scenes"))
     row = site.ledger.megabatches(site.plan.plan)[0]
-    assert site.on_disk() == staged.size == row.reserved < row.bytes != planned
+    assert site.on_disk() == staged.size == row.reserved
+    assert row.bytes == planned
     assert site.manifest().form == "scenes"
+    need = bytes_of_scenes(load_scenes(site.archive, site.plan.plan, 1), site.archive)
+    assert planned != need > staged.size
     with pytest.raises(BudgetError):
-        site.stage(1, manner=Manner(form="scenes"), budget=row.bytes + staged.size // 2)
+        site.stage(1, manner=Manner(form="scenes"), budget=need + staged.size // 2)
     assert Folder(site.folder()).remove() == staged.size
+
+
+def test_another_form_may_need_more_than_was_reserved(site: Site) -> None:
+    """A try in another form was dropped and nothing else is free: no manifest is shown; again."""
+    name = megabatch_id(site.plan.plan, 0)
+    url = f"sqlite:///{site.fast.parent / 'ledger.db'}"
+    site.ledger.claim_staging(name, budget=1000, worker="gone", need=1000)
+    with Ledger.open(url, clock=lambda: time.time() + LEASE + 1) as later:
+        with pytest.raises(LedgerError, match="1000 are reserved"):
+            site.stage(0, budget=1000, ledger=later)
+        row = later.megabatch(name)
+        assert (row.state, row.reserved, site.on_disk()) == (State.PLANNED, 0, 0)
+        assert site.stage(0, ledger=later).size <= row.bytes
+        assert later.megabatch(name).state is State.READY
 
 
 def test_a_disk_that_would_be_filled_is_left_alone(site: Site) -> None:

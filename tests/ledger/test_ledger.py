@@ -309,8 +309,35 @@ def test_a_worker_may_know_the_need_better_than_the_plan(ledger: Ledger) -> None
     needs = [row.bytes for row in ledger.megabatches(PLAN)]
     fence = ledger.claim_staging(FIRST, budget=BUDGET, worker="w", need=needs[0] + 20)
     ledger.register_plan(PLAN, ledger.plan_request(PLAN), needs=needs)
-    assert ledger.reserved() == ledger.megabatch(FIRST).bytes == needs[0] + 20
+    assert ledger.reserved() == needs[0] + 20
     assert ledger.ready(FIRST, fence, size=needs[0] + 20) is State.READY
+
+
+def test_another_need_is_forgotten_when_it_is_given_up(ledger: Ledger, clock: Clock) -> None:
+    """It was staged in another form; what the plan says holds for who comes next."""
+    fence = ledger.claim_staging(FIRST, budget=BUDGET, worker="w", need=40)
+    ledger.give_up(FIRST, fence, reason="disk full")
+    fence = ledger.claim_staging(FIRST, budget=BUDGET, worker="w")
+    assert ledger.reserved() == ledger.megabatch(FIRST).bytes == 100
+    assert ledger.ready(FIRST, fence, size=100) is State.READY
+    ledger.claim_staging(SECOND, budget=BUDGET, worker="w", need=40)
+    clock.now += 121
+    fence = ledger.claim_staging(SECOND, budget=BUDGET, worker="w")
+    assert ledger.ready(SECOND, fence, size=100) is State.READY
+
+
+def test_who_takes_over_reserves_no_more_than_is_free(ledger: Ledger, clock: Clock) -> None:
+    """The budget holds; the worker gives up at the end and claims anew."""
+    ledger.claim_staging(FIRST, budget=190, worker="w", need=40)
+    ledger.claim_staging(SECOND, budget=190, worker="w")
+    clock.now += 121
+    fence = ledger.claim_staging(FIRST, budget=190, worker="w")
+    assert ledger.reserved() == 140
+    with pytest.raises(LedgerError, match="has 100 bytes on fast storage but reserved 40"):
+        ledger.ready(FIRST, fence, size=100)
+    ledger.give_up(FIRST, fence, reason="it needs more")
+    with pytest.raises(BudgetError):
+        ledger.claim_staging(FIRST, budget=190, worker="w")
 
 
 def test_what_does_not_fit_is_answered_without_an_effect(ledger: Ledger) -> None:

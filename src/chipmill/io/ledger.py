@@ -54,7 +54,8 @@ class Ledger(LedgerReader):
     ) -> int:
         """Reserve a megabatch's bytes and take the lease to stage it.
 
-        planned → staging; a staging whose lease has ended is taken over.
+        planned → staging; a staging whose lease has ended is taken over, with more bytes where it
+        needs more than were reserved and they are free.
 
         Args:
             megabatch: Its id.

@@ -1,7 +1,6 @@
 """Leases on megabatches, one transaction each: staging, giving up, removing."""
 
 from collections.abc import Collection
-from dataclasses import replace
 from typing import Final
 
 from sqlalchemy import Connection, select, update
@@ -35,15 +34,15 @@ def claim_staging(
     """Take a planned megabatch, or one whose worker is gone, to stage it; see `Ledger`."""
     row = lock_megabatch(connection, megabatch)
     until = at + lease
+    need = row.bytes if need is None else need
     if row.state is State.STAGING:
-        return take_over(connection, row, worker=worker, until=until, at=at)
+        return _go_on(connection, row, budget=budget, need=need, worker=worker, until=until, at=at)
     if row.state is not State.PLANNED:
         raise BusyError(
             f"megabatch {row.id} is {row.state}, not planned: there is nothing to stage"
         )
     _check_free(row, at=at)
-    row = replace(row, bytes=row.bytes if need is None else need)
-    _check_budget(connection, row, budget=budget)
+    _check_budget(connection, row, budget=budget, need=need)
     serve(connection, row.plan, at=at)
     return move(
         connection,
@@ -51,8 +50,7 @@ def claim_staging(
         State.STAGING,
         actor=worker,
         at=at,
-        bytes=row.bytes,
-        reserved=row.bytes,
+        reserved=need,
         fence=row.fence + 1,
         lease_until=until,
         worker=worker,
@@ -160,6 +158,26 @@ def plan_again(
     return number
 
 
+def _go_on(
+    connection: Connection,
+    row: MegabatchRow,
+    *,
+    budget: int,
+    need: int,
+    worker: str,
+    until: float,
+    at: float,
+) -> int:
+    """Take over a staging; where it needs more than was reserved and that is free, reserve it.
+
+    Where it is not, the worker learns it at the end and gives up, and the next claim waits.
+    """
+    more = need - row.reserved
+    lacks = more > 0 and _reserved(connection) + more > budget
+    reserved = row.reserved if lacks else max(need, row.reserved)
+    return take_over(connection, row, worker=worker, until=until, at=at, reserved=reserved)
+
+
 def take_over(
     connection: Connection,
     row: MegabatchRow,
@@ -168,6 +186,7 @@ def take_over(
     until: float,
     at: float,
     why: str = "",
+    reserved: int | None = None,
 ) -> int:
     """Give a lease that has ended, or that nobody has, to a worker; gives the fence.
 
@@ -176,6 +195,7 @@ def take_over(
     """
     _check_free(row, at=at)
     changes = {"fence": row.fence + 1, "lease_until": until}
+    changes["reserved"] = row.reserved if reserved is None else reserved
     return move(
         connection, row, row.state, actor=worker, why=why, at=at, worker=worker, **changes
     ).fence
@@ -202,17 +222,21 @@ def _check_free(row: MegabatchRow, *, at: float) -> None:
         )
 
 
-def _check_budget(connection: Connection, row: MegabatchRow, *, budget: int) -> None:
-    if row.bytes > budget:
+def _reserved(connection: Connection) -> int:
+    """Add up what is reserved, under the lock of whoever reserves."""
+    connection.execute(select(tables.budget.c.id).with_for_update())
+    return reserved_bytes(connection)
+
+
+def _check_budget(connection: Connection, row: MegabatchRow, *, budget: int, need: int) -> None:
+    if need > budget:
         raise BudgetError(
-            f"megabatch {row.id} needs {row.bytes} bytes and the whole budget is {budget}: it can "
+            f"megabatch {row.id} needs {need} bytes and the whole budget is {budget}: it can "
             "never fit; raise CHIPMILL_BUDGET or plan fewer scenes in a megabatch"
         )
-    # Whoever holds this row is the only one who reserves.
-    connection.execute(select(tables.budget.c.id).with_for_update())
-    reserved = reserved_bytes(connection)
-    if reserved + row.bytes > budget:
+    reserved = _reserved(connection)
+    if reserved + need > budget:
         raise BudgetError(
-            f"megabatch {row.id} needs {row.bytes} bytes, {reserved} of the budget of {budget} are "
+            f"megabatch {row.id} needs {need} bytes, {reserved} of the budget of {budget} are "
             "reserved; wait until a megabatch is complete and removed, or raise CHIPMILL_BUDGET"
         )

@@ -7,13 +7,14 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from chipmill.errors import ChipmillError, RequestError, StaleFenceError
+from chipmill.errors import ChipmillError, LedgerError, RequestError, StaleFenceError
 from chipmill.formats import layout
 from chipmill.formats.manifest import Manifest, ManifestGroup, ManifestPack
 from chipmill.formats.pack import PackHeader
 from chipmill.formats.plan import Plan, PlannedScene
 from chipmill.io.fast import Folder, Hashing
 from chipmill.io.ledger import Ledger
+from chipmill.io.ledger_rows import MegabatchRow
 from chipmill.io.store import Store
 from chipmill.model.manner import DEFAULT, Manner
 from chipmill.model.megabatch import megabatch_id
@@ -59,6 +60,7 @@ def stage_megabatch(  # noqa: PLR0913 - what is staged, from where, to where and
     Raises:
         BudgetError: There is no room now.
         BusyError: Somebody else stages it, or it is staged.
+        LedgerError: It takes more than an earlier try in another form reserved; it is given up.
         StaleFenceError: The lease was lost; somebody else has taken over.
         SceneError: A scene of the archive is damaged; the megabatch is given up.
         TransientError: The disk is full or fails, or the archive does not answer; it is given up.
@@ -97,7 +99,10 @@ def stage_megabatch(  # noqa: PLR0913 - what is staged, from where, to where and
         with ThreadPoolExecutor(manner.scenes_at_once) as pool:
             packs = list(pool.map(pack, scenes))
         lease.check()
-        size = sum(map(_size, packs)) + _seal(folder, manifest_of(plan, number, packs), fence)
+        manifest = manifest_of(plan, number, packs).encode()
+        size = sum(map(_size, packs)) + len(manifest)
+        _check_size(ledger.megabatch(name), size)  # once the manifest is there, somebody reads
+        _seal(folder, manifest, fence)
         lease.check()
     ledger.ready(name, fence, size=size)
     return _staged(name, packs, size)
@@ -187,12 +192,20 @@ def _giving_up(ledger: Ledger, name: str, fence: int, folder: Folder) -> Generat
         raise
 
 
-def _seal(folder: Folder, manifest: Manifest, fence: int) -> int:
-    """Write the manifest, when all packs and their names are durable; gives its bytes."""
+def _check_size(row: MegabatchRow, size: int) -> None:
+    """See that no more was written than was reserved."""
+    if size > row.reserved:
+        raise LedgerError(
+            f"megabatch {row.id} takes {size} bytes and {row.reserved} are reserved for it, by an "
+            "earlier try in another form; it is given up and claimed anew"
+        )
+
+
+def _seal(folder: Folder, manifest: bytes, fence: int) -> None:
+    """Write the manifest, when all packs and their names are durable."""
     folder.sync()
-    written = folder.write(layout.MANIFEST, lambda file: _put(file, manifest.encode()), fence=fence)
+    folder.write(layout.MANIFEST, lambda file: _put(file, manifest), fence=fence)
     folder.sync()
-    return written.size
 
 
 def _put(file: Hashing, data: bytes) -> None:

@@ -226,3 +226,5 @@ def test_a_part_that_is_damaged_is_named(tmp_path: Path, draw: Draw, ingest: Ing
     with pytest.raises(Exception, match="index the scene again") as raised:
         merge_index(archive, chip_size=16)
     assert key in str(raised.value)
+    index_chips(SceneRef(collection=S2, item="a"), archive, chip_size=16)
+    assert merge_index(archive, chip_size=16).scenes == 1

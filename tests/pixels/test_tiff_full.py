@@ -74,6 +74,35 @@ def test_what_lacks_a_block_or_has_a_mask_is_not_full(tmp_path: Path) -> None:
     assert not any(looks_full(path, bands=1) for path in (sparse, masked, own))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "nodata"),
+    [
+        ("int16", 32767),
+        ("int16", -32768),
+        ("int8", 127),
+        ("int32", 2**31 - 1),
+        ("uint16", 65535),
+        ("uint8", 255),
+        ("float32", -3.4028234663852886e38),
+        ("float32", -9999.5),
+        ("float64", float("nan")),
+    ],
+)
+def test_a_block_that_is_not_there_reads_as_gdal_has_it(
+    dtype: str, nodata: float, tmp_path: Path
+) -> None:
+    """As the nodata value, whatever the type; 0 would be data."""
+    path = tmp_path / "sparse.tif"
+    about: dict[str, Any] = {"height": SHAPE[0], "width": SHAPE[1], "count": 1, **PLACE}
+    about |= {"dtype": dtype, "nodata": nodata, "SPARSE_OK": "TRUE"}
+    with rasterio.open(path, "w", driver="GTiff", **about):
+        pass
+    with rasterio.open(path) as file:
+        said = float(file.read(1)[0, 0])
+    fill = open_tiff(Store.open(tmp_path.as_uri()), path.name).fill
+    np.testing.assert_equal(float(np.array(fill).astype(dtype)), said)
+
+
 @given(data=st.data())
 @settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

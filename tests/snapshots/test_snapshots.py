@@ -151,7 +151,7 @@ def test_what_is_young_stays(archive: Store, put_part: PutPart) -> None:
     snapshot = merge_index(archive, chip_size=SIZE)
     orphan = layout.snapshot_file_key(snapshot.snapshot, "chips", "orphan")
     foreign = f"{layout.SNAPSHOTS}{snapshot.snapshot}/statistics/a.parquet"
-    for key in (orphan, foreign):
+    for key in (orphan, foreign, f"{layout.SNAPSHOTS}.keep"):
         archive.put(key, b"data")
     assert collect_garbage(archive).keys == ()
     assert collect_garbage(archive, age=timedelta(0)).keys == (orphan,)

@@ -303,8 +303,17 @@ def test_a_day_is_whole_and_a_time_exact() -> None:
     noon = datetime(2023, 1, 3, 12, tzinfo=UTC)
     before = [n for n, row in enumerate(ROWS) if row["datetime"] < noon]
     assert kept(ChipFilter("datetime < TIMESTAMP('2023-01-03T12:00:00Z')")) == before
+    assert kept(ChipFilter("datetime <= DATE('9999-12-31')")) == list(range(len(ROWS)))
+    assert kept(ChipFilter("datetime > DATE('9999-12-31')")) == []
     landsat = [n for n, row in enumerate(ROWS) if row["platform"] is not None]
     assert kept(ChipFilter("platform LIKE 'landsat-_'")) == landsat
+
+
+@pytest.mark.parametrize("number", ["1e20", "9223372036854775808", "1e400"])
+def test_a_number_may_be_larger_than_any_of_a_column(number: str) -> None:
+    """What no row reaches is no mistake."""
+    assert kept(ChipFilter(f"row < {number}")) == list(range(len(ROWS)))
+    assert kept(ChipFilter(f"row >= {number}")) == []
 
 
 def test_row_groups_are_skipped() -> None:
@@ -359,6 +368,7 @@ def test_what_is_no_cql2_is_said_with_its_place(text: str, said: str) -> None:
         ("cloud", "has the name cloud where a condition"),
         ("1 < 2", "compares 1.0 with a value; on one side must be a column"),
         ("S_INTERSECTS(geometry, BBOX(0, 10, 1, 5))", "area .* is none; give BBOX"),
+        ("S_INTERSECTS(geometry, BBOX(179, 10, 181, 15))", "between 180 degrees west and east"),
         ("S_INTERSECTS(bbox, BBOX(0, 1, 1, 5))", "needs the column geometry and one area"),
         ("S_INTERSECTS(geometry, POLYGON((0 0, 1 1, 1 0, 0 1, 0 0)))", "whose sides do not cross"),
     ],
@@ -367,3 +377,12 @@ def test_what_makes_no_sense_for_chips_is_refused(text: str, said: str) -> None:
     """The columns are known once a snapshot is read; the message says what to write instead."""
     with pytest.raises(RequestError, match=said):
         ChipFilter(text).coarse(TABLE.schema)
+
+
+@pytest.mark.parametrize("name", ["and", "or"])
+def test_conditions_of_nothing_are_refused(name: str) -> None:
+    """In JSON they can be written; whoever meant something else would get all chips."""
+    nothing: dict[str, Any] = {"op": name, "args": []}
+    for said in (nothing, {"op": "not", "args": [nothing]}):
+        with pytest.raises(ValidationError, match="of nothing"):
+            ChipFilter.model_validate(said)

@@ -28,6 +28,23 @@ from chipmill.model.grid import Affine, ChipGrid, Grid
 EARTH = Geod(ellps="WGS84")
 
 
+@pytest.mark.parametrize("start", [0.0, 100.0, 178.0, -182.0])
+def test_a_grid_in_degrees_may_reach_past_180(start: float) -> None:
+    """Mosaics have longitudes from 0 to 360: the places are those of the rest of the world."""
+    grid = Grid(height=16, width=160, transform=(0.05, 0, start, 0, -0.05, 10), crs="EPSG:4326")
+    chips = ChipGrid(grid=grid, size=16)
+    corners = lonlat_corners(chips)
+    assert np.abs(corners[..., 0]).max() <= 180
+    for chip, (box, shape) in enumerate(zip(boxes(corners), outlines(corners), strict=True)):
+        west, east = start + 0.8 * chip, start + 0.8 * (chip + 1)
+        assert (box[0] - west) % 360 == pytest.approx(0, abs=1e-9) or box[0] == 180
+        assert (box[2] - east) % 360 == pytest.approx(0, abs=1e-9)
+        middle = (west + 0.3 + 180) % 360 - 180
+        assert shape.contains(shapely.Point(middle, 9.6))
+        assert shape.area == pytest.approx(0.64, rel=1e-3)
+    assert np.abs(lonlat_centres(chips)[..., 0]).max() <= 180
+
+
 def chips_at(x: float, y: float, *, crs: str, size: float = 10.0, down: float = -1) -> ChipGrid:
     """Make 2 x 3 chips of 16 px from a corner; down=1 makes rows go north."""
     transform = (size, 0.0, x, 0.0, down * size, y)

@@ -175,3 +175,10 @@ def test_a_dark_band_is_not_nodata() -> None:
     values = np.array([[[0, 0]], [[0, 7]]], np.uint8)
     assert nodata_mask(values, 0.0).tolist() == [[True, False]]
     assert not nodata_mask(values, None).any()
+
+
+@pytest.mark.parametrize("nodata", [None, math.nan, -9999.0, 1e300])
+def test_nan_is_never_data(nodata: float | None) -> None:
+    """Whatever a header names; what is no number teaches a model nothing."""
+    values = np.array([[[1, math.nan, -9999]], [[math.nan, math.nan, -9999]]], np.float32)
+    assert nodata_mask(values, nodata).tolist() == [[False, True, nodata == -9999]]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import SEEK_END
 from itertools import count, islice
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ _DIRECTORIES = 64
 """So many are looked through for a mask; a file has two and some overviews."""
 _LOSSLESS = {1, 5, 8, 32773, 32946, 34925, 50000}
 """Compressions of TIFF: none, LZW, DEFLATE (two numbers), PackBits, LZMA, ZSTD."""
+_NODATA = 42113
+"""Tag of GDAL: the nodata value as text."""
 _MASK = 4
 """NewSubfileType of a directory that is the mask of the picture (TIFF 6.0, tag 254)."""
 _ALPHA = {1, 2}
@@ -194,7 +196,7 @@ def tiff_in(file: BinaryIO, store: Store, key: str) -> Tiff:
                 image=image,
                 mask=_layer(mask, where, is_mask=True) if mask else None,
                 alpha=_alpha(pages[0]),
-                fill=float(pages[0].nodata),
+                fill=_fill(pages[0], image.dtype),
             )
     except ChipmillError:
         raise
@@ -222,6 +224,21 @@ def _layer(page: TiffPage, where: str, *, is_mask: bool = False) -> Layer:
         sizes=np.array(page.databytecounts, np.int64).reshape(planes, number),
         is_mask=is_mask,
     )
+
+
+def _fill(page: TiffPage, dtype: np.dtype[Any]) -> float:
+    """Give the nodata value that the header states, where pixels can have it.
+
+    tifffile takes some for impossible that are not: 32767 in int16.
+    """
+    tag = page.tags.get(_NODATA)
+    try:
+        stated = float(str(tag.value).rstrip("\0 ")) if tag else 0.0
+    except ValueError:
+        return 0.0
+    with np.errstate(invalid="ignore", over="ignore"):
+        own = np.array(stated).astype(dtype)
+    return stated if dtype.kind == "f" or own == stated else 0.0
 
 
 def _alpha(page: TiffPage) -> int | None:

@@ -164,11 +164,22 @@ def _as_text(value: dict[str, Any]) -> str:
         ValueError: It is none.
     """
     try:
-        return cql2.parse_json(json.dumps(value)).to_text()
+        nothing = _is_of_nothing(value)
+        text = cql2.parse_json(json.dumps(value)).to_text()
     except (cql2.ParseError, TypeError, RecursionError):
         raise ValueError(
             "the filter is not CQL2 in JSON; give an object with op and args"
         ) from None
+    if nothing:
+        raise ValueError("the filter has an `and` or an `or` of nothing; give it conditions")
+    return text
+
+
+def _is_of_nothing(node: Node) -> bool:
+    """Tell whether conditions are joined of which there are none; the parser drops these."""
+    if node.get("op") in {"and", "or"} and not node.get("args"):
+        return True
+    return any(_is_of_nothing(part) for part in arguments(node))
 
 
 def _leaves(node: Node) -> list[Node]:

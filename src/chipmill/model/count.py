@@ -36,7 +36,7 @@ def nodata_mask(values: NDArray[np.generic], nodata: float | None) -> NDArray[np
 
     Args:
         values: Shape (bands, y, x).
-        nodata: Digital number that means nodata, NaN included; None: every pixel is data.
+        nodata: Digital number that means nodata; None: there is none. NaN always means it.
 
     Returns:
         Shape (y, x): true where *all* bands are nodata, as GDAL's dataset mask has it; a single
@@ -51,17 +51,32 @@ def nodata_mask(values: NDArray[np.generic], nodata: float | None) -> NDArray[np
 
 def nodata_masks(nodata: float | None, dtype: np.dtype[Any]) -> Masks | None:
     """Give what tells where all bands of a file are nodata; None where no pixel can be."""
-    if nodata is None:
+    own = _own(nodata, dtype)
+    if dtype.kind == "f":
+        test = np.isnan if own is None else partial(_is_nan_or, own)
+    elif own is None:
         return None
-    if np.isnan(nodata):
-        return None if dtype.kind in "iu" else lambda bands, out: _all(np.isnan, bands, out[0])
-    # In the file's own type: a comparison with a float would first turn every pixel into a float.
+    else:
+        test = partial(np.equal, own)
+    return lambda bands, out: _all(test, bands, out[0])
+
+
+def _own(nodata: float | None, dtype: np.dtype[Any]) -> NDArray[Any] | None:
+    """Give a number in a file's own type; None: no pixel equals it.
+
+    A comparison with a float would turn every pixel into one.
+    """
+    if nodata is None or np.isnan(nodata):
+        return None
     with np.errstate(invalid="ignore", over="ignore"):  # 1e20 in a file of bytes
         own = np.array(nodata).astype(dtype)
-    if own != nodata if dtype.kind in "iu" else np.isinf(own) != np.isinf(nodata):
-        return None
-    equal = partial(np.equal, own)
-    return lambda bands, out: _all(equal, bands, out[0])
+    other = own != nodata if dtype.kind in "iu" else np.isinf(own) != np.isinf(nodata)
+    return None if other else own
+
+
+def _is_nan_or(own: NDArray[Any], values: Pixels, out: NDArray[np.bool_] | None = None) -> Pixels:
+    found = np.isnan(values, out=out)
+    return np.logical_or(found, np.equal(values, own), out=found)
 
 
 def _all(test: Callable[..., Pixels], bands: tuple[Pixels, ...], out: NDArray[np.bool_]) -> None:

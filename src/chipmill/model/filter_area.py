@@ -17,6 +17,8 @@ OPERATORS = ("s_intersects", "s_disjoint", "s_within")
 _MOST_BOXES = 16
 """Parts of an area that are asked for by a box each; of more parts, one box holds all."""
 _CORNERS = 4
+_HALF, _QUARTER = 180, 90
+"""Degrees."""
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _NEIGHBOURS = 128
 """Chips that are asked for together by the box around them; a part of one scene as a rule."""
@@ -105,17 +107,23 @@ def _shape(place: object) -> shapely.Geometry:
     """Build an area of GeoJSON or of a box; a box with west > east crosses the antimeridian."""
     said = cast("dict[str, Any]", place) if isinstance(place, dict) else {}
     try:
-        if "bbox" in said:
-            return _box(said["bbox"])
-        found = shapely.from_geojson(json.dumps(said))
+        found = _box(said["bbox"]) if "bbox" in said else shapely.from_geojson(json.dumps(said))
     except (shapely.errors.ShapelyError, ValueError, TypeError):
         found = None
-    if found is None or found.is_empty or not found.is_valid:
+    if found is None or not _is_area(found, is_box="bbox" in said):
         raise RequestError(
             f"the filter's area {place!r:.60} is none; give BBOX(west, south, east, north) or "
-            "a POLYGON whose sides do not cross"
+            "a POLYGON whose sides do not cross, between 180 degrees west and east"
         )
     return found
+
+
+def _is_area(found: shapely.Geometry, *, is_box: bool) -> bool:
+    """Tell whether it is an area on earth; a box may be a line or a point, which is none."""
+    if shapely.is_empty(found) or not (is_box or shapely.is_valid(found)):
+        return False
+    west, south, east, north = shapely.bounds(found)
+    return west >= -_HALF and east <= _HALF and south >= -_QUARTER and north <= _QUARTER
 
 
 def _box(sides: list[float]) -> shapely.Geometry:
@@ -125,7 +133,7 @@ def _box(sides: list[float]) -> shapely.Geometry:
     if west <= east:
         return shapely.box(west, south, east, north)
     return shapely.MultiPolygon(
-        [shapely.box(west, south, 180, north), shapely.box(-180, south, east, north)]
+        [shapely.box(west, south, _HALF, north), shapely.box(-_HALF, south, east, north)]
     )
 
 

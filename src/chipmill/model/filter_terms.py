@@ -36,6 +36,8 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
 _TURNED = {"=": "=", "<>": "<>", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _KNOWN = ("and", "or", "not", *_COMPARE, "in", "between", "like", "isNull", *OPERATORS)
 _DAY = timedelta(days=1)
+_BEYOND = 2.0**63
+"""No whole number of a column is as large."""
 _DATE_LENGTH = len("2023-01-01")
 
 
@@ -162,7 +164,8 @@ class _Column:
         """Round a number as the column's are: a chip of 0.1 has the float32 next to 0.1."""
         if pa.types.is_floating(self.kind):
             return pa.scalar(value, self.kind)
-        return pa.scalar(int(value), pa.int64()) if value == int(value) else pa.scalar(value)
+        whole = abs(value) < _BEYOND and value == int(value)
+        return pa.scalar(int(value), pa.int64()) if whole else pa.scalar(value)
 
     def _time(self, name: str, value: object) -> "pc.Expression":
         """Compare with a time, or with a day from its beginning to its end in UTC."""
@@ -184,7 +187,9 @@ class _Column:
         except (TypeError, ValueError):
             raise self._unlike(value) from None
         start = start if start.tzinfo else start.replace(tzinfo=UTC)
-        return start, start + _DAY * (len(str(text)) == _DATE_LENGTH)
+        if len(str(text)) != _DATE_LENGTH:
+            return start, start
+        return start, start + min(_DAY, datetime.max.replace(tzinfo=UTC) - start)
 
     def _at(self, when: datetime) -> "pc.Expression":
         return constant(value=pa.scalar(when, self.kind))

@@ -103,9 +103,12 @@ def lonlat_centres(chips: ChipGrid) -> NDArray[np.float64]:
 
 def _lonlat(points: NDArray[np.float64], crs: str) -> NDArray[np.float64]:
     lon, lat = to_lonlat(crs).transform(points[..., 0], points[..., 1])
-    placed = np.stack([lon, lat], axis=-1)
+    placed: NDArray[np.float64] = np.stack([lon, lat], axis=-1)
     if not np.isfinite(placed).all():
         raise SceneError(f"chips lie outside of what {crs[:60]} can show; drop the scene")
+    # What reaches on past 180 degrees is the same place at the other end of the map.
+    beyond = np.abs(placed[..., 0]) > _HALF
+    placed[..., 0][beyond] = (placed[..., 0][beyond] + _HALF) % (2 * _HALF) - _HALF
     return placed
 
 

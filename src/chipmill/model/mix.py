@@ -21,7 +21,7 @@ def mixed_scenes(
 
     The stratum that is scarcest for its weight is used whole, of the others scenes at random: of
     each so many that its chips come nearest to its share, which they miss by half a scene at most;
-    and one scene at the least.
+    and one scene with usable chips at the least.
 
     Args:
         strata: Stratum of each scene as its index in `names`, shape (scenes,).
@@ -48,7 +48,7 @@ def mixed_scenes(
     shares = weights * (chips[wanted] / weights[wanted]).min()
     used = np.zeros(len(strata), np.bool_)
     for stratum in np.flatnonzero(wanted):
-        scenes = np.flatnonzero(strata == stratum)
+        scenes = np.flatnonzero((strata == stratum) & (counts > 0))
         drawn = scenes[permutation(len(scenes), key=("mix", *key, int(stratum)))]
         reached = np.concatenate(([0], np.cumsum(counts[drawn])))
         used[drawn[: max(1, int(np.abs(reached - shares[stratum]).argmin()))]] = True

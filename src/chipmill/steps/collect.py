@@ -111,14 +111,19 @@ def _named(archive: Store, documents: Iterable[str]) -> set[str]:
 
 
 def _is_document(key: str) -> bool:
-    return key.startswith(layout.SNAPSHOTS) and key.split("/")[3].startswith("snapshot-")
+    return key.startswith(layout.SNAPSHOTS) and _within(key).startswith("snapshot-")
+
+
+def _within(key: str) -> str:
+    """Name what lies in the folder of a snapshot; empty: it lies in none."""
+    return "".join(key.split("/")[3:4])
 
 
 def _is_ours(key: str) -> bool:
     """Tell whether a merge wrote it: what others keep beside a snapshot is theirs."""
     if not key.startswith(layout.SNAPSHOTS):
         return True
-    return _is_document(key) or (key.split("/")[3] in _TABLES and key.endswith(".parquet"))
+    return _is_document(key) or (_within(key) in _TABLES and key.endswith(".parquet"))
 
 
 def _turn(key: str) -> tuple[int, str]:

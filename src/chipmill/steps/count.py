@@ -3,7 +3,8 @@
 Each file is gone through once, in batches of blocks. Several threads take them side by side where
 that saves time: where a store elsewhere is waited for, or much is to be decoded. What tells nodata
 in a file of data, cheapest first: a mask of the file's own; else its alpha band, and the nodata
-value; else nothing, and then no pixel is read. A block that the file does not hold is nodata.
+value, and NaN in floats; else nothing, and then no pixel is read. A block that the file does not
+hold is nodata.
 """
 
 import math
@@ -150,7 +151,7 @@ def count_chips(
         judged = rule if file is scene.quality else None
         shape, windows = (file.grid.height, file.grid.width), windows_of[file.grid]
         with open_file(*place(file.key)) as handle:
-            if file.nodata is None and not (judged or alpha):
+            if file.nodata is None and not (judged or alpha) and not _may_be_nan(file):
                 if is_full(handle, shape=shape, bands=max(bands)):
                     return None
                 handle.seek(0)
@@ -243,10 +244,15 @@ def _emptiness(
     if tiff.mask:
         return made(layer=tiff.mask, bands=(1,), tells=_zero, fills=(0,))
     tells = nodata_masks(file.nodata, tiff.image.dtype)
-    fills = (0 if file.nodata is None or tells is None else file.nodata,) * len(bands)
+    stated = math.nan if file.nodata is None and _may_be_nan(file) else file.nodata
+    fills = (0 if stated is None or tells is None else stated,) * len(bands)
     if alpha and tiff.alpha and tiff.alpha not in bands:
         bands, fills, tells = (*bands, tiff.alpha), (*fills, 0), _alpha_or(tells)
     return made(layer=tiff.image, bands=bands, tells=tells, fills=fills)
+
+
+def _may_be_nan(file: ArchivedFile) -> bool:
+    return np.dtype(file.dtype).kind == "f"
 
 
 def _zero(bands: tuple[NDArray[Any], ...], out: NDArray[np.bool_]) -> None:

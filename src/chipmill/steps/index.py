@@ -4,13 +4,12 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
-from chipmill.errors import MissingError, SceneError
+from chipmill.errors import MissingError, SceneError, StoreError
 from chipmill.formats import layout
 from chipmill.formats.archived_item import read_archived
 from chipmill.formats.chip_index import ChipColumns, IndexedScene, encode_part, read_part
@@ -84,10 +83,9 @@ def index_chips(
     rule = _rule(archived, cloud_classes)
     inputs = _inputs(item, rule, chip_size)
     key = layout.part_key(chip_size, scene.collection, scene.item)
-    with suppress(MissingError):
-        known, _ = read_part(archive.get(key), where=archive.href(key))
-        if known.inputs == inputs:
-            return _indexed(scene, known, fresh=False)
+    known = _known(archive, key)
+    if known and known.inputs == inputs:
+        return _indexed(scene, known, fresh=False)
     place = partial(Place, archive)
     chips, shares = _counted(archived, rule, chip_size=chip_size, place=place)
     described, data = encode_part(
@@ -97,6 +95,19 @@ def index_chips(
     archive.put(key, data)
     log.info("%s: %d chips indexed", scene, chips.rows * chips.cols)
     return _indexed(scene, described, fresh=True)
+
+
+def _known(archive: Store, key: str) -> IndexedScene | None:
+    """Read what a part says of its scene; None: there is none, or none that can be read."""
+    try:
+        data = archive.get(key)
+    except MissingError:
+        return None
+    try:
+        return read_part(data, where=archive.href(key))[0]
+    except StoreError as err:
+        log.warning("%s", err)
+        return None
 
 
 def index_item(

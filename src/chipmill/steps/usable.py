@@ -84,7 +84,8 @@ class _Piece:
 
 
 def _scenes(request: PlanRequest, archive: Store, snapshot: Snapshot) -> pa.Table:
-    known = schema_of(archive, snapshot.scene_files[0]).names
+    names = schema_of(archive, snapshot.scene_files[0]).names
+    known = [name for name in names if name != "bbox"]
     if request.strata not in known:
         raise RequestError(
             f"strata cannot be made of {request.strata!r}, which scenes do not have; "

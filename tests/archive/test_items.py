@@ -13,6 +13,7 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
+import shapely
 from xxhash import xxh3_128_hexdigest
 
 from chipmill.errors import SceneError
@@ -193,6 +194,31 @@ def test_a_contradiction_is_refused_unless_the_user_decides(
     assert item["assets"]["red"]["bands"][0]["raster:offset"] == pytest.approx(-0.1)
     said = "the item's flag of an applied offset is True, but it is not applied"
     assert said in item["properties"]["chipmill:findings"]
+
+
+def test_an_outline_is_written_as_geojson_has_it(
+    tmp_path: Path, archive: Store, draw: Draw
+) -> None:
+    """Divided at the antimeridian; and where it is none, as the files lie."""
+    pixels = np.ones((48, 48), np.uint16)
+    corner = (165_781.0, 100_000.0)  # of zone 1, 240 m west of 180 degrees
+    jumps = [[179.9979, 0.9], [-179.9979, 0.9], [-179.9979, 0.904], [179.9979, 0.904]]
+    ring = {"type": "Polygon", "coordinates": [[*jumps, jumps[0]]]}
+    for name, geometry in (("jumps", ring), ("broken", {"type": "Polygon"})):
+        layers = {"red": (pixels, 10.0, 0.0), "scl": (pixels, 10.0, None)}
+        path = draw(tmp_path / name, layers, crs="EPSG:32601", corner=corner, item=name)
+        document = json.loads(path.read_text())
+        document |= {"geometry": geometry, "bbox": [179.9979, 0.9, -179.9979, 0.904]}
+        path.write_text(json.dumps(document))
+        (scene,) = search_scenes(IngestRequest(sensor=S2, catalog=str(path)), archive)
+        copy_assets(scene, archive, bands=("red",))
+        item = json.loads(archive.get(rewrite_item(scene, archive, bands=("red",))))
+        outline = shapely.from_geojson(json.dumps(item["geometry"]))
+        assert outline.geom_type == "MultiPolygon"
+        assert outline.area == pytest.approx(0.0042 * 0.004, rel=0.2)
+        assert outline.intersects(shapely.Point(179.999, 0.902))
+        assert outline.intersects(shapely.Point(-179.999, 0.902))
+        assert not outline.intersects(shapely.Point(0, 0.902))
 
 
 def test_a_file_of_another_place_is_refused(tmp_path: Path, archive: Store, draw: Draw) -> None:

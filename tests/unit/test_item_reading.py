@@ -255,6 +255,13 @@ def test_no_secret_is_kept() -> None:
         "https://b.s3.amazonaws.com/c.tif?AWSAccessKeyId=a&Expires=1",
         "https://storage.googleapis.com/b/c.tif?X-Goog-Credential=a",
         "https://d.cloudfront.net/c.tif?Policy=a&Key-Pair-Id=b",
+        "https://hub.example.org/c.tif?v=1&api_key=a",
+        "https://hub.example.org/c.tif?apiKey=a",
+        "https://hub.example.org/c.tif?X-API-Key=a",
+        "https://maps.example.org/c.tif?subscription-key=a",
+        "https://maps.example.org/c.tif?Ocp-Apim-Subscription-Key=a",
+        "https://hub.example.org/c.tif?auth_token=a",
+        "https://hub.example.org/c.tif?password=a",
     ):
         assert without_signature(signed) == signed.partition("?")[0]
     assert without_signature("https://user:word@example.org/a.tif") == "https://example.org/a.tif"

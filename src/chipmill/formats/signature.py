@@ -5,12 +5,12 @@ from typing import Any, cast
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 _SIGNED = re.compile(
-    r"sig|signature|token|access_token|sas_token|awsaccesskeyid|googleaccessid|key-pair-id"
-    r"|x-amz-.*|x-goog-.*",
+    r"sig|signature|token|(access|auth|sas)_token|awsaccesskeyid|googleaccessid|key-pair-id"
+    r"|x-amz-.*|x-goog-.*|(x-)?api[-_]?key|(.*-)?subscription-key|password",
     re.IGNORECASE,
 )
 """Names in a query that is signed: Azure's SAS, S3's two versions, Google's, CloudFront's, Mapbox's
-and those of data hubs that hand out bearer tokens."""
+and those of data hubs that hand out bearer tokens or keys."""
 
 
 def without_signature(href: str) -> str:

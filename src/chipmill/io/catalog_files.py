@@ -58,7 +58,7 @@ def _links(url: str, document: object) -> tuple[list[str], list[str]]:
             case _:
                 pass
     if found["items"] and not (found["item"] or found["child"]):
-        root = f", {said(found['root'][0])}" if found["root"] else ""
+        root = f", {said(found['root'][0])}," if found["root"] else ""
         raise CatalogError(
             f"{said(url)} is a collection of a STAC API; name the API's root{root} as the catalogue"
         )

@@ -209,10 +209,11 @@ def one() -> Drawn:
     )
     stated = {"proj:epsg": 32633, "proj:shape": [5, 7], "proj:transform": list(grid.transform)}
     asset = {"href": "https://example.org/a.tif", "raster:bands": [{"nodata": 0}] * 4, **stated}
+    corners = [[14.95, 36.0], [15.05, 36.0], [15.05, 36.1], [14.95, 36.1]]
     item: dict[str, Any] = {
         "id": "one",
         "bbox": [14.9, 36.0, 15.1, 36.2],
-        "geometry": {"type": "Polygon", "coordinates": []},
+        "geometry": {"type": "Polygon", "coordinates": [[*corners, corners[0]]]},
         "properties": {"datetime": "2024-05-06T00:00:00Z"},
         "assets": {"image": asset},
     }
@@ -298,6 +299,7 @@ def test_a_sloppy_box_is_replaced_and_said() -> None:
     """Searches use the box; chips are placed by the files, and the two must agree."""
     good = placed((14.95, 36.0, 15.05, 36.1))
     assert good["bbox"] == [14.95, 36.0, 15.05, 36.1]
+    assert good["geometry"] == one().copied.item["geometry"]
     assert "chipmill:findings" not in good["properties"]
     for bbox, said in (
         (None, "the item has no bbox; the files' is [14.9, 36.0, 15.1, 36.2]"),

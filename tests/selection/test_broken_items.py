@@ -92,10 +92,12 @@ def test_a_broken_item_ends_no_search(
     """Of a thousand items one is always broken: the others are ingested, and it is named."""
     bad = broken(items[1])
     nameless = [{**items[1], "id": None}, 3, None]
-    features = [*bad.values(), *nameless, items[0]]
+    elsewhere = {**items[1], "id": "elsewhere", "collection": ["a"]}
+    features = [*bad.values(), *nameless, elsewhere, items[0]]
     path = tmp_path / "items.json"
     path.write_text(json.dumps(features))
-    api = serve(lambda _: answer({"type": "FeatureCollection", "features": features, "links": []}))
+    page = {"type": "FeatureCollection", "features": features, "links": [None, 3]}
+    api = serve(lambda _: answer(page))
     found = search_scenes(ask(api.url if kind == "api" else path), archive)
     assert [scene.item for scene in found] == [items[0]["id"]]
     said = warnings(caplog)

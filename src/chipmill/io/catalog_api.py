@@ -62,8 +62,9 @@ class Api:
         self.url = said(url)
         self._documents = documents
         self._left_out = left_out
-        links = cast("Sequence[Body]", landing.get("links") or ())
-        searches = [link for link in links if link.get("rel") == "search" and link.get("href")]
+        searches = [
+            link for link in _links(landing) if link.get("rel") == "search" and link.get("href")
+        ]
         self._posts = not searches or any(link.get("method") == "POST" for link in searches)
         href = str(searches[0]["href"]) if searches else self.url.rstrip("/") + "/search"
         self._search = urljoin(url, href)
@@ -168,8 +169,7 @@ class Api:
         return cast("Body", page)
 
     def _next(self, page: Body, request: _Request) -> _Request | None:
-        links = cast("Sequence[Body]", page.get("links") or ())
-        link = next((each for each in links if each.get("rel") == "next"), None)
+        link = next((each for each in _links(page) if each.get("rel") == "next"), None)
         if link is None:
             return None
         url = urljoin(request.url, str(link.get("href", "")))
@@ -187,6 +187,13 @@ class Api:
         )
 
 
-def _name(item: object) -> tuple[object, object]:
+def _name(item: object) -> tuple[str, object]:
     said = cast("Item", item)
-    return said.get("collection"), said.get("id")
+    return str(said.get("collection")), said.get("id")
+
+
+def _links(document: Mapping[str, Any]) -> list[Body]:
+    """Give the links of a document; what is none is passed over."""
+    links = document.get("links")
+    listed = cast("list[object]", links) if isinstance(links, list) else []
+    return [cast("Body", link) for link in listed if isinstance(link, dict)]

@@ -10,8 +10,10 @@ from urllib.parse import urljoin
 import pyarrow as pa
 import stac_geoparquet.arrow
 from pyarrow import parquet
+from shapely.errors import ShapelyError
 
 from chipmill.errors import CatalogError
+from chipmill.formats.item_reading import BROKEN
 from chipmill.formats.signature import said
 from chipmill.io.catalog_query import Item, has_id, reason_without_id
 from chipmill.io.documents import Documents, parsed
@@ -112,7 +114,7 @@ def line_items(url: str, data: bytes) -> Iterator[Item]:
         for line in data.splitlines():
             if line.strip():
                 yield _joined(json.loads(line), url)
-    except (ValueError, OSError) as err:
+    except (ValueError, OSError, RecursionError) as err:
         raise CatalogError(f"{said(url)} cannot be read as items in JSON lines ({err})") from err
 
 
@@ -127,7 +129,7 @@ def geoparquet_items(url: str, data: bytes) -> Iterator[Item]:
         items = cast("Iterator[Item]", stac_geoparquet.arrow.stac_table_to_items(table))
         for item in items:
             yield _joined(item, url)
-    except (OSError, ValueError, KeyError) as err:
+    except (*BROKEN, OSError, ShapelyError) as err:
         raise CatalogError(f"{said(url)} cannot be read as stac-geoparquet ({err})") from err
 
 

@@ -72,10 +72,11 @@ def report(
     attempt: int = 1,
     world: int = 1,
     message_id: str = "",
+    checkpoint: str | None = None,
 ) -> Answer:
     """Deliver one rank's completion."""
     data = {"megabatch": megabatch, "run": run, "attempt": attempt, "rank": rank}
-    data |= {"world": world, "epoch": 0, "minibatches": 7}
+    data |= {"world": world, "epoch": 0, "minibatches": 7, "checkpoint": checkpoint}
     message = MegabatchCompleted.model_validate(
         {"timestamp": datetime(2026, 1, 1, tzinfo=UTC), "data": data}
     )
@@ -501,6 +502,17 @@ def test_a_run_reads_several_plans(ledger: Ledger) -> None:
     begin(ledger, plan=other)
     assert report(ledger) == Answer(200, "complete")
     assert {(row.id, row.plan) for row in ledger.runs()} == {("run", PLAN), ("run", other)}
+
+
+def test_the_history_names_the_checkpoint(ledger: Ledger) -> None:
+    """People read there what a completed megabatch was saved in, whatever its name is made of."""
+    begin(ledger)
+    for name in (FIRST, SECOND):
+        stage(ledger, name)
+    report(ledger, checkpoint="s3://ckpt/step-123")
+    report(ledger, megabatch=SECOND, checkpoint="a\0b\x1b[2J\nc")
+    assert ledger.history(FIRST)[-1].why == "checkpoint s3://ckpt/step-123"
+    assert ledger.history(SECOND)[-1].why == "checkpoint a\ufffdb\ufffd[2J\ufffdc"
 
 
 def test_the_last_word_on_an_earlier_plan_counts(ledger: Ledger) -> None:

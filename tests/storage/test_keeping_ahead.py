@@ -1,11 +1,13 @@
 """Several plans share one fast storage: each has its turn, and nobody starves."""
 
 import shutil
+from collections.abc import Generator
 
 import pytest
 
 from chipmill.errors import RequestError
 from chipmill.formats import layout
+from chipmill.formats.plan import Plan
 from chipmill.model.megabatch import State, megabatch_id, parse_megabatch_id
 from chipmill.steps.prefetch import next_to_stage
 from chipmill.train import Batch, ChipDataset
@@ -123,6 +125,51 @@ def test_what_was_abandoned_comes_back_when_a_run_reads_it(site: Site) -> None:
     site.begin(plan)
     assert site.state(plan) is State.PLANNED
     assert name in site.stage()
+
+
+def train(site: Site, plan: Plan, run: str, *, budget: int) -> Generator[int, None, list[str]]:
+    """Train, clean up and stage as the flows do; gives the number of each megabatch, and chips."""
+    site.begin(plan, run=run)
+    chips: list[str] = []
+    dataset = ChipDataset(
+        site.archive.url, plan=plan.plan, fast=site.fast, as_torch=False, wait_seconds=0
+    )
+    batches = iter(dataset)
+    for number in range(len(plan.megabatches)):
+        site.stage(budget=budget)
+        yield number
+        for batch in batches:
+            chips += batch.chip_ids
+            if batch.after.megabatch > number:
+                break
+        name = megabatch_id(plan.plan, number)
+        site.report(name, run=run)
+        if site.state(plan, number) is State.COMPLETE:
+            site.remove(name)
+    return chips
+
+
+def test_two_trainings_that_are_apart_read_it_all(site: Site) -> None:
+    """The second begins when the first is in its third megabatch, in room for three of four."""
+    plan = site.plan()
+    budget = 3 * max(part.size for part in plan.megabatches)
+    trainings = {run: train(site, plan, run, budget=budget) for run in ("first", "second")}
+    assert [next(trainings["first"]) for _ in range(3)] == [0, 1, 2]
+    at, chips = {"first": 2, "second": next(trainings["second"])}, dict[str, list[str]]()
+    while at:
+        free = [run for run, number in at.items() if site.state(plan, number) is State.IN_USE]
+        assert free, "both wait"
+        for run in free:
+            try:
+                at[run] = next(trainings[run])
+            except StopIteration as end:
+                chips[run] = end.value
+                del at[run]
+        site.stage(budget=budget)
+    whole = sum(part.chips - part.left_over for part in plan.megabatches)
+    assert len(chips["first"]) == len(set(chips["first"])) == whole
+    assert sorted(chips["first"]) == sorted(chips["second"])
+    assert site.on_disk() == site.ledger.reserved() == 0
 
 
 def test_a_second_training_on_a_plan_reads_it_all(site: Site) -> None:

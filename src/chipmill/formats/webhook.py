@@ -81,7 +81,7 @@ class MegabatchCompletedData(_Message):
     """How many minibatches of the megabatch the rank has taken."""
 
     checkpoint: Annotated[str, Field(max_length=1024)] | None = None
-    """Where the durable checkpoint beyond this megabatch lies, for people."""
+    """Where the durable checkpoint beyond this megabatch lies, for people who read the history."""
 
     @model_validator(mode="after")
     def _rank_is_in_world(self) -> Self:

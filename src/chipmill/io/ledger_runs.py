@@ -201,7 +201,7 @@ def _record(
         move(connection, row, State.REMOVED, actor=actor, why=why, at=at)
     if row.state is not State.IN_USE:
         return "complete"  # late: the others have not waited for this rank, or it reports again
-    if _complete_if_all(connection, row, actor=actor, at=at):
+    if _complete_if_all(connection, row, actor=actor, why=_checkpoint(data), at=at):
         return "complete"
     reader = _reader(connection, data.run, row.plan)
     if reader is not None and _has_reported(connection, row, reader):
@@ -222,11 +222,22 @@ def _note_rank(connection: Connection, row: MegabatchRow, data: MegabatchComplet
         connection.execute(insert(table).values(values))
 
 
-def _complete_if_all(connection: Connection, row: MegabatchRow, *, actor: str, at: float) -> bool:
+def _checkpoint(data: MegabatchCompletedData) -> str:
+    """Name the checkpoint beyond a megabatch, in what every terminal and database takes."""
+    name = data.checkpoint or ""
+    shown = "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name
+    )
+    return f"checkpoint {shown}" if shown else ""
+
+
+def _complete_if_all(
+    connection: Connection, row: MegabatchRow, *, actor: str, at: float, why: str = ""
+) -> bool:
     """Complete a locked megabatch in use when nobody that counts still reads it."""
     if not _all_have_reported(connection, row):
         return False
-    row = move(connection, row, State.COMPLETE, actor=actor, at=at)
+    row = move(connection, row, State.COMPLETE, actor=actor, why=why, at=at)
     post(connection, "cleanup", row.id, key=f"cleanup-{row.id}-g{row.generation}", at=at)
     return True
 

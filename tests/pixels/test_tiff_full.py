@@ -1,4 +1,4 @@
-# pyright: reportUnknownVariableType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 # rasterio ships no types.
 """The short look at a header never says more than the long one."""
 

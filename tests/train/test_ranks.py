@@ -151,6 +151,46 @@ def train(
     return said
 
 
+UNTOLD = """
+import sys
+import torch.distributed as dist
+from chipmill.errors import RequestError
+from chipmill.train import ChipDataset
+dist.init_process_group("gloo", init_method=sys.argv[1], rank=int(sys.argv[2]), world_size=2)
+opened = {"plan": sys.argv[4], "fast": sys.argv[3] + "/fast", "wait_seconds": 0}
+dataset = ChipDataset(sys.argv[3] + "/archive", **opened)
+try:
+    next(iter(dataset))
+except RequestError as err:
+    print(err)
+alone = ChipDataset(sys.argv[3] + "/archive", rank=0, world_size=1, **opened)
+print(len(next(iter(alone))) > 0)
+dist.barrier()
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.torch
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
+def test_ranks_that_nobody_told_which_they_are_stop(hosts: tuple[Path, Path]) -> None:
+    """Each would read all chips, and the training would look well. Who says so means it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", UNTOLD, url, str(rank), str(hosts[0]), PLAN],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    for rank in ranks:
+        said, _ = rank.communicate(timeout=240)
+        assert rank.returncode == 0
+        assert said.startswith("torch.distributed has 2 ranks, and all would read the same chips")
+        assert said.endswith("True\n")
+
+
 @pytest.mark.torch
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
 @pytest.mark.parametrize("workers", [0, 1])

@@ -149,3 +149,5 @@ def test_a_stateful_loader_goes_on_where_it_stood(staged: Path, workers: int, st
     again = made(opened(staged))
     again.load_state_dict(state)
     assert seen + [batch.chip_ids for batch in again] == whole
+    with pytest.raises(RequestError, match="StatefulDataLoader by another"):
+        next(iter(dataset.steps(first)))

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from enum import IntEnum
 from importlib import import_module
 
+from chipmill.errors import RequestError
+
 
 class Word(IntEnum):
     """What a rank says of the next megabatch; the least of all ranks' words counts."""
@@ -45,6 +47,22 @@ class TorchAgreement:
     def __getstate__(self) -> dict[str, object]:
         """Go to a worker process, which asks nobody, without the group."""
         return {"_group": None}
+
+
+def check_world() -> None:
+    """Refuse a dataset that nobody told its rank, among ranks of `torch.distributed`.
+
+    Raises:
+        RequestError: There are others, and all of them would read the same chips.
+    """
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is None or not (distributed.is_available() and distributed.is_initialized()):
+        return
+    if (world := distributed.get_world_size()) > 1:
+        raise RequestError(
+            f"torch.distributed has {world} ranks, and all would read the same chips; give the "
+            "dataset rank and world_size (rank=0, world_size=1 where that is meant)"
+        )
 
 
 def default_agreement(*, rank: int, world_size: int) -> Agreement:

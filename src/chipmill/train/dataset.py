@@ -10,7 +10,7 @@ from typing import Literal
 from chipmill.errors import RequestError
 from chipmill.formats.manifest import Manifest
 from chipmill.formats.plan import Plan
-from chipmill.train.agree import Agreement, alone, default_agreement
+from chipmill.train.agree import Agreement, alone, check_world, default_agreement
 from chipmill.train.batch import Batch, BatchFacts, Position, TorchBatch
 from chipmill.train.folder import MegabatchFolder
 from chipmill.train.memory import PinnedMemory, ReusedMemory
@@ -38,7 +38,7 @@ class ChipDataset:
     say it by `done(batch)`. Workers copy the
     position when they start, so leave `persistent_workers` off. The dataset's own state fits any
     world size and any number of workers; that of torchdata's `StatefulDataLoader` works too, for
-    the same number of workers.
+    the same number of workers, in a loop over that loader which calls `done(batch)`.
 
         for batch in dataset.steps(loader):
             step(batch)
@@ -57,8 +57,8 @@ class ChipDataset:
         plan: str | None = None,
         fast: str | Path | None = None,
         epoch: int | None = None,
-        rank: int = 0,
-        world_size: int = 1,
+        rank: int | None = None,
+        world_size: int | None = None,
         notify: Notifier | None = None,
         wait_seconds: float = 3600.0,
         as_torch: bool | None = None,
@@ -78,8 +78,9 @@ class ChipDataset:
             plan: Plan id; not needed with the URL of an export.
             fast: Root of fast storage on this host; None: read a static export.
             epoch: Of an export, another epoch than its plan's: the same chips in another order.
-            rank: This rank, from 0.
-            world_size: How many ranks share each minibatch.
+            rank: This rank, from 0, which is the default.
+            world_size: How many ranks share each minibatch; None: it is the only one, and among
+                several of `torch.distributed` it is refused when it is iterated over.
             notify: Reports consumed megabatches; None reports to nobody.
             wait_seconds: How long to wait for a megabatch that is not staged yet.
             as_torch: Give tensors; None means where torch is installed.
@@ -103,6 +104,8 @@ class ChipDataset:
                 and torch is not installed.
             StoreError: The archive cannot be read.
         """
+        self._is_told = not (rank is None and world_size is None)
+        rank, world_size = rank or 0, 1 if world_size is None else world_size
         source = open_source(archive, plan, fast, epoch=epoch)
         summary = source.plan
         check_share(summary, rank=rank, world_size=world_size)
@@ -150,8 +153,10 @@ class ChipDataset:
         Raises:
             PackError: A manifest or pack is damaged, or of another plan.
             TransientError: A megabatch was not ready within `wait_seconds`.
-            RequestError: A scene has not the bands that are asked for.
+            RequestError: A scene has not the bands that are asked for; or there are other ranks,
+                and nobody said which this is.
         """
+        self._check_world()
         progress = self._progress
         if (share := worker()) is not None:
             yield from self._for_loader(*share)
@@ -186,7 +191,15 @@ class ChipDataset:
 
         Raises:
             TransientError: A megabatch was not ready within `wait_seconds`.
+            RequestError: There are other ranks, and nobody said which this is; or the loader keeps
+                a state of its own.
         """
+        self._check_world()
+        if hasattr(loader, "load_state_dict"):
+            raise RequestError(
+                f"steps() goes by the dataset's own state, and {type(loader).__name__} by another; "
+                "give it a DataLoader, or iterate over the loader and call done(batch)"
+            )
         self._together = True  # workers learn it when they start, and leave the deadline to us
         batches, progress = iter(loader), self._progress
         number = progress.position.megabatch
@@ -219,6 +232,10 @@ class ChipDataset:
             rank=reader.rank,
             agree=self._agreement(),
         )
+
+    def _check_world(self) -> None:
+        if not self._is_told:
+            check_world()
 
     def _agreement(self) -> Agreement:
         """Find how to ask the other ranks; torch.distributed may come up after the dataset."""

@@ -14,6 +14,9 @@ from chipmill.train.state import State, read_state
 
 log = logging.getLogger(__name__)
 
+_MANY = 2
+"""Megabatches that are on fast storage for a run, where `ahead` is 1 as usual."""
+
 
 @dataclass(eq=False, kw_only=True)
 class Progress:
@@ -78,8 +81,13 @@ class Progress:
             self.position = after
             self._report()
             if passed and self._held:
-                log.info(
-                    "megabatch %d is reported once a checkpoint beyond it is saved", passed[-1]
+                many = len(self._held) >= _MANY
+                log.log(
+                    logging.WARNING if many else logging.INFO,
+                    "%d megabatches up to %d are reported once a checkpoint beyond them is saved; "
+                    "meanwhile they hold fast storage",
+                    len(self._held),
+                    passed[-1],
                 )
 
     def save(self, state: Mapping[str, object], *, name: str | None) -> None:

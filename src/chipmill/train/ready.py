@@ -115,8 +115,8 @@ def _sentence(
     return (
         f"megabatch {number} of plan {plan} was not ready after {waited:.0f} s: there is no "
         f"{where}; look at the stage flow, at the room on fast storage, whether this path is where "
-        "it stages, and whether the training loop calls done(batch), without which nothing makes "
-        "room"
+        "it stages, and whether the training loop calls done(batch) and, where reports wait for "
+        "checkpoints, checkpoint_saved(state), without which nothing makes room"
     )
 
 

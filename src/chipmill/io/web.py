@@ -2,14 +2,16 @@
 
 A name is resolved once, its addresses are checked, and the connection goes to the address that was
 checked: no second answer of a name server can lead it elsewhere. Each redirect is checked anew.
+Where a proxy stands between, it resolves the names; addresses in figures are checked here even so.
 """
 
 import atexit
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -19,6 +21,7 @@ from chipmill.errors import MissingError, StoreError, TransientError
 from chipmill.formats.signature import said
 from chipmill.formats.stated import plain_etag
 from chipmill.io.answer import Answer
+from chipmill.io.proxy import proxy_of, said_proxy
 from chipmill.io.shared import shared
 from chipmill.io.signing import Signer
 from chipmill.model.access import Access
@@ -147,11 +150,11 @@ class _Guarded(httpx.BaseTransport):
         self._access = access
         self._signer = Signer(access)
         self._tls = httpx.create_ssl_context()
-        self._hosts: dict[str, httpx.HTTPTransport] = {}
+        self._transports: dict[str, httpx.HTTPTransport] = {}
         self._lock = threading.Lock()
 
     def close(self) -> None:
-        for transport in self._hosts.values():
+        for transport in self._transports.values():
             transport.close()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -166,6 +169,27 @@ class _Guarded(httpx.BaseTransport):
         return self._send(request, again)
 
     def _send(self, request: httpx.Request, url: httpx.URL) -> httpx.Response:
+        proxy = proxy_of(url)
+        return self._send_by(proxy, request, url) if proxy else self._send_pinned(request, url)
+
+    def _send_by(self, proxy: str, request: httpx.Request, url: httpx.URL) -> httpx.Response:
+        """Send a request by a proxy, which resolves the name; what is no name is checked here."""
+        is_own = f".{url.host}".rstrip(".").lower().endswith(".localhost")
+        with suppress(socket.gaierror):
+            self._admitted(url, "127.0.0.1" if is_own else url.host, socket.AI_NUMERICHOST)
+        asked = httpx.Request(
+            request.method,
+            url,
+            headers=request.headers,
+            stream=request.stream,
+            extensions=request.extensions,
+        )
+        try:
+            return self._transport(proxy, proxy).handle_request(asked)
+        except (httpx.ConnectError, httpx.ProxyError) as err:
+            raise type(err)(f"by the proxy {said_proxy(proxy)}: {err}") from err
+
+    def _send_pinned(self, request: httpx.Request, url: httpx.URL) -> httpx.Response:
         broken: httpx.ConnectError | None = None
         for address in self._addresses(url):
             pinned = httpx.Request(
@@ -183,9 +207,13 @@ class _Guarded(httpx.BaseTransport):
 
     def _addresses(self, url: httpx.URL) -> list[str]:
         try:
-            found = socket.getaddrinfo(url.host, url.port or 443, type=socket.SOCK_STREAM)
+            return self._admitted(url, url.host)
         except OSError as err:
             raise httpx.ConnectError(f"{url.host} has no address: {err}") from err
+
+    def _admitted(self, url: httpx.URL, name: str, flags: int = 0) -> list[str]:
+        """Resolve the name of a host and give the addresses at which it may be reached."""
+        found = socket.getaddrinfo(name, url.port or 443, type=socket.SOCK_STREAM, flags=flags)
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         admitted = [each for each in addresses if self._access.admits(url.host, each)]
         if addresses and not admitted:
@@ -195,9 +223,19 @@ class _Guarded(httpx.BaseTransport):
             )
         return admitted
 
-    def _transport(self, host: str) -> httpx.HTTPTransport:
-        """Give the connections of a host: two hosts of one address must not share any."""
+    def _transport(self, place: str, proxy: str | None = None) -> httpx.HTTPTransport:
+        """Give the connections of a host or a proxy: hosts of one address must not share any."""
         with self._lock:
-            if host not in self._hosts:
-                self._hosts[host] = httpx.HTTPTransport(verify=self._tls)
-            return self._hosts[host]
+            if place not in self._transports:
+                self._transports[place] = _opened(self._tls, proxy)
+            return self._transports[place]
+
+
+def _opened(tls: ssl.SSLContext, proxy: str | None) -> httpx.HTTPTransport:
+    try:
+        return httpx.HTTPTransport(verify=tls, proxy=proxy)
+    except (ImportError, ValueError, httpx.InvalidURL) as err:
+        raise StoreError(
+            f"the proxy {said_proxy(proxy or '')} cannot be used; HTTP_PROXY, HTTPS_PROXY and "
+            "ALL_PROXY take http://host:port or https://host:port"
+        ) from err

@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,8 @@ class _Handler(BaseHTTPRequestHandler):
         code = int(fault) if fault.isdigit() else 200 if path.is_file() else 404
         body = path.read_bytes() if code == 200 else b""
         self.send_response(code)
+        if path.is_file():
+            self.send_header("Last-Modified", formatdate(path.stat().st_mtime, usegmt=True))
         self.send_header("Content-Length", str(len(body) + 1000 * (fault == "short")))
         self.end_headers()
         self.wfile.write(body[: len(body) // 2] if fault == "cut" else body)

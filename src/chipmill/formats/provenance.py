@@ -35,6 +35,8 @@ class AssetRecord(BaseModel):
     source_etag: str | None = None
     source_modified: AwareDatetime | None = None
     """When the provider wrote the file, where it says so."""
+    document: str | None = Field(default=None, exclude_if=lacking)
+    """Digest of what the scene's document said when the provider's file was last looked at."""
     verified: str
     """What the bytes were checked against: `checksum` (the item's), `header` (one that the provider
     sent), `etag` (an MD5), `size`, or `none` when none is stated."""
@@ -58,12 +60,20 @@ class AssetRecord(BaseModel):
                 against it.
         """
         promised = decode_multihash(checksum) if checksum else None
-        same = self.source_sha256 == self.sha256  # else the MD5 is that of a transcoded file
-        known = {"sha256": self.source_sha256, "md5": self.md5 if same else None}
-        recorded = known.get(promised.algorithm) if promised else None
+        recorded = self._recorded(promised)
         return size in (None, self.source_size) and (
             promised is None or recorded in (None, promised.digest)
         )
+
+    def can_tell(self, size: int | None, checksum: str | None) -> bool:
+        """Tell whether what an item says of its file can be compared with what was copied."""
+        promised = decode_multihash(checksum) if checksum else None
+        return size is not None or self._recorded(promised) is not None
+
+    def _recorded(self, promised: Checksum | None) -> str | None:
+        same = self.source_sha256 == self.sha256  # else the MD5 is that of a transcoded file
+        known = {"sha256": self.source_sha256, "md5": self.md5 if same else None}
+        return known.get(promised.algorithm) if promised else None
 
     def encode(self) -> bytes:
         """Write the record as JSON."""

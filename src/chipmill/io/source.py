@@ -7,7 +7,7 @@ same.
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
@@ -110,7 +110,9 @@ def _file(href: str) -> Source:
             while piece := file.read(PIECE_BYTES):
                 yield piece
 
-    return Source(size=path.stat().st_size, pieces=pieces())
+    found = path.stat()
+    modified = datetime.fromtimestamp(found.st_mtime, UTC)
+    return Source(size=found.st_size, pieces=pieces(), modified=modified)
 
 
 def _object(href: str) -> Source:

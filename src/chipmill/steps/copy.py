@@ -3,7 +3,7 @@
 import json
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from chipmill.errors import (
 from chipmill.formats import layout
 from chipmill.formats.item_reading import read_item
 from chipmill.formats.provenance import AssetRecord, this_version
+from chipmill.formats.scene_list import item_digest
 from chipmill.formats.signature import said, without_signature
 from chipmill.io.records import read_records, write_record
 from chipmill.io.shared import shared
@@ -32,6 +33,7 @@ from chipmill.model.scene import Asset, SceneRef
 from chipmill.sensors import sensor
 from chipmill.settings import Settings
 from chipmill.steps.copy_within import copy_within
+from chipmill.steps.same_file import is_same_file
 from chipmill.steps.transfer import Moved, fetch
 
 log = logging.getLogger(__name__)
@@ -80,32 +82,30 @@ def copy_assets(
     item = json.loads(archive.get(layout.source_item_key(scene.collection, scene.item)))
     assets = choose(read_item(item), kind, bands=bands).assets
     records = read_records(scene, archive, assets=[asset.key for asset in assets])
-    missing = [asset for asset in assets if not _is_there(asset, records, archive)]
-    copier = _Copier(scene, archive, rules, _slots(at_once))
-    size = sum(record.size for record in _side_by_side(copier, missing, at_once))
-    log.info(
-        "%s: %d assets copied (%.1f MB), %d there",
-        scene,
-        len(missing),
-        size / 1e6,
-        len(assets) - len(missing),
-    )
-    return Copied(scene=scene, copied=len(missing), skipped=len(assets) - len(missing), size=size)
+    there = {asset.key: _there(asset, records, archive) for asset in assets}
+    copier = _Copier(scene, archive, rules, _slots(at_once), item_digest(item), there)
+    doubtful = [asset for asset in assets if not copier.is_certain(asset)]
+    sizes = [record.size for record in _side_by_side(copier, doubtful, at_once) if record]
+    copied, size = len(sizes), sum(sizes)
+    skipped = len(assets) - copied
+    log.info("%s: %d assets copied (%.1f MB), %d there", scene, copied, size / 1e6, skipped)
+    return Copied(scene=scene, copied=copied, skipped=skipped, size=size)
 
 
-def _is_there(asset: Asset, records: dict[str, AssetRecord], archive: Store) -> bool:
-    """Tell whether the archive holds the asset as it was recorded, from one of its places.
+def _there(asset: Asset, records: Mapping[str, AssetRecord], archive: Store) -> AssetRecord | None:
+    """Give the record of an asset that the archive holds as recorded, from one of its places.
 
     A provider may have put another file in the same place: then the item promises another one.
     """
     known = records.get(asset.key)
     sources = [asset.href, *(other.href for other in asset.alternates)]
-    return (
+    is_there = (
         known is not None
         and known.source in [without_signature(href) for href in sources]
         and known.is_as_promised(asset.size, asset.checksum)
         and archive.size(known.key) == known.size
     )
+    return known if is_there else None
 
 
 @shared
@@ -114,7 +114,9 @@ def _slots(at_once: int) -> threading.BoundedSemaphore:
     return threading.BoundedSemaphore(at_once)
 
 
-def _side_by_side(copier: "_Copier", assets: Sequence[Asset], at_once: int) -> list[AssetRecord]:
+def _side_by_side(
+    copier: "_Copier", assets: Sequence[Asset], at_once: int
+) -> list[AssetRecord | None]:
     with ThreadPoolExecutor(at_once) as pool:
         copies = [pool.submit(copier.copy, asset) for asset in assets]
         try:
@@ -132,9 +134,25 @@ class _Copier:
     archive: Store
     access: Access
     slots: threading.BoundedSemaphore
+    document: str
+    """Digest of what the item says."""
+    there: Mapping[str, AssetRecord | None]
 
-    def copy(self, asset: Asset) -> AssetRecord:
-        """Copy an asset from the best of its places that works, and record it."""
+    def is_certain(self, asset: Asset) -> bool:
+        """Tell whether what is there is what the item means: it promises so, or did not change."""
+        known = self.there[asset.key]
+        return known is not None and (
+            known.document == self.document or known.can_tell(asset.size, asset.checksum)
+        )
+
+    def copy(self, asset: Asset) -> AssetRecord | None:
+        """Copy an asset from the best of its places that works; None: it is there already."""
+        known = self.there[asset.key]
+        if known and self._is_same(asset, known):
+            write_record(
+                self.scene, self.archive, known.model_copy(update={"document": self.document})
+            )
+            return None
         key = layout.asset_key(self.scene.collection, self.scene.item, asset.key)
         with self.slots:
             place, moved = self._moved(asset, key)
@@ -150,6 +168,7 @@ class _Copier:
             source_sha256=moved.given.sha256,
             source_etag=moved.etag,
             source_modified=moved.modified,
+            document=self.document,
             verified=moved.verified,
             copied=datetime.now(UTC),
             version=this_version(),
@@ -157,6 +176,14 @@ class _Copier:
         # Written once the bytes are proven: what is interrupted goes on at the next asset.
         write_record(self.scene, self.archive, record)
         return record
+
+    def _is_same(self, asset: Asset, known: AssetRecord) -> bool:
+        with self.slots:
+            return any(
+                is_same_file(place, known, self.access)
+                for place in places(asset, archive=self.archive.url, access=self.access)
+                if without_signature(place.href) == known.source
+            )
 
     def _moved(self, asset: Asset, key: str) -> tuple[Place, Moved]:
         *better, last = places(asset, archive=self.archive.url, access=self.access)

@@ -21,11 +21,11 @@ def ingest(request: IngestRequest) -> str:
         Name of the snapshot.
     """
     check_places("archive", "ledger")
-    shards = search_scenes(request)
+    listed, shards = search_scenes(request)
     copied = copy_scenes.map(shards, unmapped(request))
     rewritten = rewrite_items.map(copied, unmapped(request))
     indexed = index_scenes.map(rewritten, unmapped(request))
-    report_scenes(follow(indexed, what="ingest-progress"))
+    report_scenes(follow(indexed, what="ingest-progress"), listed)
     snapshot = merge_index(request.chip_size)
     report_snapshot(snapshot)
     return snapshot

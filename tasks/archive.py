@@ -11,6 +11,7 @@ from chipmill.model.access import Access, is_local
 from chipmill.model.ingest_request import IngestRequest
 from chipmill.settings import Settings
 from chipmill.steps import collect, compact, ingest, merge, search
+from chipmill.steps.search import Listed
 from chipmill.steps.shard import Shard, clear_findings, each_scene, into_shards
 from chipmill.steps.turn import turns
 from tasks.policy import DELAYS, RETRIES, transient
@@ -28,13 +29,13 @@ def _archive() -> Store:
     retry_delay_seconds=DELAYS,
     retry_condition_fn=transient,
 )
-def search_scenes(request: IngestRequest) -> list[Shard]:
+def search_scenes(request: IngestRequest) -> tuple[Listed, list[Shard]]:
     """Find the scenes of a request and divide them into shards."""
     settings = Settings.load()
-    found = search.search_scenes(
+    found = search.list_scenes(
         request, _archive(), at_once=settings.searches_at_once, rate=settings.search_rate
     )
-    return into_shards(found, size=request.shard_size)
+    return found, into_shards(found.scenes, size=request.shard_size)
 
 
 @task(name="copy", task_run_name="copy {shard}", cache_policy=NO_CACHE, tags=["archive-write"])

@@ -18,6 +18,7 @@ from chipmill.steps.look import look_at
 from chipmill.steps.outline import outline
 from chipmill.steps.reconcile import Mended
 from chipmill.steps.remove import Removed
+from chipmill.steps.search import Listed
 from chipmill.steps.shard import Shard
 from chipmill.steps.stage import Staged
 
@@ -27,7 +28,7 @@ _MEGABYTE = 1e6
 
 
 @task(name="report scenes", task_run_name="report scenes")
-def report_scenes(shards: list[Shard]) -> None:
+def report_scenes(shards: list[Shard], listed: Listed) -> None:
     """Tell how many scenes went through, and why the others did not."""
     tally = Counter[str]()
     for shard in shards:
@@ -44,6 +45,8 @@ def report_scenes(shards: list[Shard]) -> None:
                 {"what": f"scenes {kind}", "number": sum(f.kind == kind for f in findings)}
                 for kind in ("quarantined", "failed")
             ),
+            {"what": "scenes over the limit", "number": listed.over_limit},
+            {"what": "areas with more than was read", "number": len(listed.cut)},
             {"what": "assets copied", "number": tally["copied"]},
             {"what": "assets there already", "number": tally["skipped"]},
             {"what": "megabytes copied", "number": round(tally["bytes"] / _MEGABYTE, 1)},

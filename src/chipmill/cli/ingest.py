@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 from uuid import uuid4
@@ -16,12 +15,11 @@ from chipmill.formats.request_file import read_request
 from chipmill.io.store import Store
 from chipmill.model.access import Access, is_local
 from chipmill.model.ingest_request import IngestRequest
-from chipmill.model.scene import SceneRef
 from chipmill.service.prefect_api import start_flow
 from chipmill.settings import Settings
 from chipmill.steps.estimate import Estimate, estimate
 from chipmill.steps.ingest import ingest_scenes
-from chipmill.steps.search import check_request, search_scenes
+from chipmill.steps.search import Listed, check_request, list_scenes
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -61,13 +59,13 @@ def _read(path: Path) -> IngestRequest:
 
 def _estimated(asked: IngestRequest, settings: Settings) -> Estimate:
     archive, access, found = _searched(asked, settings)
-    return estimate(asked, found, archive, access=access, throughput=settings.throughput)
+    return estimate(asked, found.scenes, archive, access=access, throughput=settings.throughput)
 
 
-def _searched(asked: IngestRequest, settings: Settings) -> tuple[Store, Access, Sequence[SceneRef]]:
+def _searched(asked: IngestRequest, settings: Settings) -> tuple[Store, Access, Listed]:
     archive = Store.open(settings.archive, patience=settings.patience)
     access = Access.of(settings, local=is_local(asked.catalog))
-    found = search_scenes(
+    found = list_scenes(
         asked,
         archive,
         at_once=settings.searches_at_once,
@@ -80,15 +78,17 @@ def _searched(asked: IngestRequest, settings: Settings) -> tuple[Store, Access, 
 def _run(asked: IngestRequest, settings: Settings) -> None:
     archive, access, found = _searched(asked, settings)
     at_once = settings.copies_at_once
-    done, snapshot = ingest_scenes(asked, found, archive, at_once=at_once, access=access)
+    done, snapshot = ingest_scenes(asked, found.scenes, archive, at_once=at_once, access=access)
     for finding in done.findings:
         typer.echo(f"{finding.collection}/{finding.item} is {finding.kind}: {finding.reason}")
     tally = done.tally
     typer.echo(
-        f"{len(done.scenes)} of {len(found)} scenes are indexed: {tally.get('copied', 0)} assets "
-        f"copied ({tally.get('bytes', 0) / 1e6:,.1f} MB), {tally.get('skipped', 0)} there already, "
-        f"{tally.get('chips', 0):,} chips"
+        f"{len(done.scenes)} of {len(found.scenes)} scenes are indexed: "
+        f"{tally.get('copied', 0)} assets copied ({tally.get('bytes', 0) / 1e6:,.1f} MB), "
+        f"{tally.get('skipped', 0)} there already, {tally.get('chips', 0):,} chips"
     )
+    if found.over_limit:
+        typer.echo(f"{found.over_limit:,} scenes are left out by the limit of {asked.limit:,}")
     typer.echo(f"snapshot {snapshot.snapshot}")
 
 

@@ -83,6 +83,8 @@ class SceneList(BaseModel):
     scenes: int
     failed: dict[str, str]
     """Tiles whose search failed, and why; searched when the request is run again."""
+    cut: tuple[str, ...] = ()
+    """Tiles of which the limit left something unread; a refresh reads them whole."""
     changes: Changes | None = None
     """What the last refresh found."""
     documents_file: str

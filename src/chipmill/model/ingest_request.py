@@ -91,7 +91,8 @@ class IngestRequest(BaseModel):
         default=1000,
         ge=1,
         title="Most scenes",
-        description="Those over it are left out, and the log says how many.",
+        description="Those over it are left out, and the summary says how many. Under `refresh` it "
+        "holds for what is new: the oldest first, the rest by the next run.",
     )
     refresh: bool = Field(
         default=False,

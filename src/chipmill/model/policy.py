@@ -2,14 +2,14 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from chipmill.model.acquisition import Candidate, newest
+from chipmill.model.acquisition import Candidate, acquisition, newest
 
 Season = Literal["period", "year", "quarter", "month"]
 
@@ -118,6 +118,21 @@ def first_scenes(kept: Sequence[Candidate], policy: Policy, *, limit: int) -> li
         ranked.append((rank[candidate.tile], candidate.tile, candidate))
         rank[candidate.tile] += 1
     return [each for _, _, each in sorted(ranked, key=lambda row: row[:2])[:limit]]
+
+
+def first_beside(
+    kept: Sequence[Candidate], earlier: Collection[Candidate], *, limit: int
+) -> list[Candidate]:
+    """Take what an earlier search took, in its newest version, and the `limit` oldest of the rest.
+
+    The oldest first: what is left out now comes next time, however many newer ones there are then.
+    """
+    ids = {each.id for each in earlier}
+    acquisitions = {acquisition(each) for each in earlier}
+    held = [each for each in kept if each.id in ids or acquisition(each) in acquisitions]
+    known = {each.id for each in held}
+    new = [each for each in kept if each.id not in known]
+    return held + sorted(new, key=lambda each: (each.time, each.id))[:limit]
 
 
 def season(time: datetime, every: Season) -> tuple[int, ...]:

@@ -40,6 +40,7 @@ class Result:
     left_out: Mapping[str, int]
     duplicates: int
     failed: Mapping[str, str]
+    cut: tuple[str, ...]
     tiles: int
     searched: datetime
     changes: Changes | None
@@ -93,6 +94,7 @@ def freeze(
         left_out=dict(result.left_out),
         scenes=len(result.documents),
         failed=dict(result.failed),
+        cut=result.cut,
         changes=result.changes,
         documents_file=documents,
         table_file=_put(archive, name, "items.parquet", table) if table else None,

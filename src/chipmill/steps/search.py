@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from chipmill.errors import RequestError
@@ -11,10 +12,10 @@ from chipmill.io.catalog import open_catalog
 from chipmill.io.documents import Documents
 from chipmill.io.store import Store
 from chipmill.model.access import Access, is_local
-from chipmill.model.acquisition import acquisition
+from chipmill.model.acquisition import Candidate, acquisition
 from chipmill.model.changes import Changes, Taken, changes
 from chipmill.model.ingest_request import IngestRequest
-from chipmill.model.policy import choose_scenes, first_scenes
+from chipmill.model.policy import choose_scenes, first_beside, first_scenes
 from chipmill.model.scene import SceneRef
 from chipmill.settings import Settings
 from chipmill.steps.area import find_tiles, request_words, search_parts, typed_addresses
@@ -33,6 +34,18 @@ from chipmill.steps.tile_search import (
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """The scenes of a request, and what its limit left out."""
+
+    scenes: list[SceneRef]
+    """Sorted by id."""
+    over_limit: int
+    """Scenes that would be taken without the limit, of those that were read."""
+    cut: tuple[str, ...]
+    """Tiles of which the limit left something unread; "" is the whole area."""
+
+
 def search_scenes(
     request: IngestRequest,
     archive: Store,
@@ -41,10 +54,23 @@ def search_scenes(
     rate: float = 10,
     access: Access | None = None,
 ) -> list[SceneRef]:
+    """Give the scenes that `list_scenes` lists, by the same words."""
+    return list_scenes(request, archive, at_once=at_once, rate=rate, access=access).scenes
+
+
+def list_scenes(
+    request: IngestRequest,
+    archive: Store,
+    *,
+    at_once: int = 8,
+    rate: float = 10,
+    access: Access | None = None,
+) -> Listed:
     """Find the scenes that a request asks for, freeze the list, and keep their documents.
 
     A request that was searched before gives the same scenes without the catalogue, unless it says
-    `refresh`; tiles that failed then are searched again.
+    `refresh`; tiles that failed then are searched again. The first search takes at most
+    `request.limit` scenes; each refresh takes as many new ones more.
 
     Args:
         request: Which scenes.
@@ -54,7 +80,7 @@ def search_scenes(
         access: What the documents of a catalogue may lead to; unless given, what the settings say.
 
     Returns:
-        The scenes, sorted by id; at most `request.limit`.
+        The scenes, and what the limit left out.
 
     Raises:
         RequestError: The sensor or a band is unknown, a file of tiles cannot be used, or nothing
@@ -78,7 +104,11 @@ def search_scenes(
     keep_documents(archive, kind.name, frozen)
     taken = sorted(match.candidate.id for match in frozen.matches if match.taken)
     log.info("found %d %s scenes in %s", len(taken), kind.name, said(request.catalog))
-    return [SceneRef(collection=kind.name, item=name) for name in dict.fromkeys(taken)]
+    return Listed(
+        scenes=[SceneRef(collection=kind.name, item=name) for name in dict.fromkeys(taken)],
+        over_limit=frozen.document.left_out.get("limit", 0),
+        cut=frozen.document.cut,
+    )
 
 
 def _result(todo: Todo, found: Found) -> Result:
@@ -91,7 +121,7 @@ def _result(todo: Todo, found: Found) -> Result:
         max_nodata=request.max_nodata,
     )
     once = {each.id: each for each in reversed(chosen.kept)}
-    first = first_scenes(list(once.values()), request.policy, limit=request.limit)
+    first = _first(todo, list(once.values()))
     taken = {each.id for each in first if each.id in found.documents}
     unread = todo.catalog.left_out
     if not taken:
@@ -124,10 +154,21 @@ def _result(todo: Todo, found: Found) -> Result:
         left_out=left_out,
         duplicates=len(chosen.duplicates),
         failed=found.failed,
+        cut=tuple(found.cut),
         tiles=len(todo.tiles),
         searched=datetime.now(UTC),
         changes=_changes(todo, matches) if request.refresh and todo.before else None,
     )
+
+
+def _first(todo: Todo, kept: Sequence[Candidate]) -> list[Candidate]:
+    """Cut a choice down by the limit; what a refresh added is not taken back without one."""
+    limit = todo.request.limit
+    matches = todo.before.matches if todo.before else []
+    earlier = {match.candidate.id: match.candidate for match in matches if match.taken}
+    if todo.before and (todo.request.refresh or len(earlier) > limit):
+        return first_beside(kept, earlier.values(), limit=limit)
+    return first_scenes(kept, todo.request.policy, limit=limit)
 
 
 def _changes(todo: Todo, matches: Sequence[Match]) -> Changes:

@@ -41,6 +41,8 @@ class Found:
     candidates: list[Candidate] = field(default_factory=list[Candidate])
     documents: dict[str, Packed] = field(default_factory=dict[str, Packed])
     failed: dict[str, str] = field(default_factory=dict[str, str])
+    cut: list[str] = field(default_factory=list[str])
+    """Tiles of which the limit left something unread."""
 
 
 @dataclass(frozen=True)  # without slots, for what it keeps
@@ -67,6 +69,20 @@ class Todo:
         before = self.before
         return self.request.refresh or not before or tile.name in before.document.failed
 
+    def was_cut(self, tile: Tile) -> bool:
+        """Tell whether the limit left something of a tile unread before."""
+        return self.before is not None and tile.name in self.before.document.cut
+
+    def can_tell(self, tile: Tile) -> bool:
+        """Tell whether what is known of a tile and what changed since are all of it."""
+        before = self.before
+        return (
+            before is not None
+            and self.catalog.tells_changes
+            and tile.name not in before.document.failed
+            and not self.was_cut(tile)
+        )
+
     def earlier(self, tile: Tile) -> list[Candidate]:
         """Give what matched in a tile before."""
         if tile.is_whole_area:
@@ -85,7 +101,7 @@ def sweep(todo: Todo, archive: Store) -> Found:
     found = Found()
     for tile in todo.tiles:
         if not todo.needs(tile):
-            found.candidates.extend(todo.earlier(tile))
+            _keep(found, tile, todo)
     with ThreadPoolExecutor(todo.at_once) as pool:
         searches = {tile.name: pool.submit(_search_one, tile, todo) for tile in wanted}
         for number, tile in enumerate(wanted, 1):
@@ -111,9 +127,16 @@ def _taken(
         if not tile.is_whole_area:
             log.warning("tile %s is not searched: %s", tile.name, err)
         found.failed[tile.name] = str(err)
-        found.candidates.extend(todo.earlier(tile))
+        _keep(found, tile, todo)
         return err
     return None
+
+
+def _keep(found: Found, tile: Tile, todo: Todo) -> None:
+    """Keep what is known of a tile from an earlier search."""
+    found.candidates.extend(todo.earlier(tile))
+    if todo.was_cut(tile):
+        found.cut.append(tile.name)
 
 
 def _search_one(tile: Tile, todo: Todo) -> TileFound:
@@ -121,20 +144,28 @@ def _search_one(tile: Tile, todo: Todo) -> TileFound:
     earlier = todo.earlier(tile)
     stamp = changes_by(earlier)
     before = todo.before
-    if before and stamp and todo.catalog.tells_changes and tile.name not in before.document.failed:
+    if before and stamp and todo.can_tell(tile):
         query = replace(
             tile_query(tile, todo.request, todo.collections),
             changed_in=stamp,
             changed_since=since(before.document.searched),
         )
         return refresh_tile(tile, todo.request, earlier, catalog=todo.catalog, query=query)
-    return search_tile(tile, todo.request, catalog=todo.catalog, collections=todo.collections)
+    return search_tile(
+        tile,
+        todo.request,
+        catalog=todo.catalog,
+        collections=todo.collections,
+        again=before is not None,
+    )
 
 
 def _add(found: Found, one: TileFound, tile: Tile, request: IngestRequest) -> None:
     found.candidates.extend(one.candidates)
     found.documents.update(one.documents)
     if one.is_cut:
+        if request.policy.max_items is None:
+            found.cut.append(tile.name)
         log.warning(
             "%s has more in %s than the %d items that were read; ask for less, or raise limit",
             said(request.catalog),

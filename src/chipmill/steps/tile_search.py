@@ -35,9 +35,22 @@ class TileFound:
 
 
 def search_tile(
-    tile: Tile, request: IngestRequest, *, catalog: Catalog, collections: tuple[str, ...]
+    tile: Tile,
+    request: IngestRequest,
+    *,
+    catalog: Catalog,
+    collections: tuple[str, ...],
+    again: bool = False,
 ) -> TileFound:
     """Search all that matches in a tile.
+
+    Args:
+        tile: The tile.
+        request: What is looked for.
+        catalog: Where.
+        collections: In which of its collections.
+        again: Whether there is an earlier list: then the limit holds for what is new of all that
+            matches, and does not shorten what is read.
 
     Raises:
         CatalogError: The catalogue does not answer the search.
@@ -45,7 +58,8 @@ def search_tile(
     """
     query = tile_query(tile, request, collections)
     most = query.max_items
-    if most is None and request.policy.keep == "everything" and not request.policy.years:
+    takes_all = request.policy.keep == "everything" and not request.policy.years
+    if most is None and takes_all and not again:
         most = request.limit
     read = list(catalog.find(replace(query, max_items=most + 1 if most else None)))
     found = {str(item["id"]): item for item in read[:most]}

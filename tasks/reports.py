@@ -47,6 +47,7 @@ def report_scenes(shards: list[Shard], listed: Listed) -> None:
             ),
             {"what": "scenes over the limit", "number": listed.over_limit},
             {"what": "areas with more than was read", "number": len(listed.cut)},
+            {"what": "items that cannot be read", "number": listed.unreadable},
             {"what": "assets copied", "number": tally["copied"]},
             {"what": "assets there already", "number": tally["skipped"]},
             {"what": "megabytes copied", "number": round(tally["bytes"] / _MEGABYTE, 1)},

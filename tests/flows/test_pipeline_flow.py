@@ -145,6 +145,7 @@ def test_artifacts_tell_what_was_done_and_left_out(place: Place, plan: str) -> N
     assert summary["scenes indexed"] == summary["assets copied"] > 0
     assert summary["scenes quarantined"] == 1
     assert summary["scenes over the limit"] == summary["areas with more than was read"] == 0
+    assert summary["items that cannot be read"] == 0
     planned = place.artifact("plan-summary")
     assert sum(row["chips"] for row in planned) == summary["chips"]
     asked = {"key": {"any_": ["staging-progress"]}}

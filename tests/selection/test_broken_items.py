@@ -13,7 +13,7 @@ from chipmill.formats.scene_list import decode_scene_list
 from chipmill.io.catalog import Query, find_items
 from chipmill.io.store import Store
 from chipmill.model.ingest_request import IngestRequest
-from chipmill.steps.search import search_scenes
+from chipmill.steps.search import list_scenes, search_scenes
 
 Recorded = Callable[[str], Any]
 Answer = Callable[..., object]
@@ -98,8 +98,10 @@ def test_a_broken_item_ends_no_search(
     path.write_text(json.dumps(features))
     page = {"type": "FeatureCollection", "features": features, "links": [None, 3]}
     api = serve(lambda _: answer(page))
-    found = search_scenes(ask(api.url if kind == "api" else path), archive)
-    assert [scene.item for scene in found] == [items[0]["id"]]
+    request = ask(api.url if kind == "api" else path)
+    for listed in (list_scenes(request, archive), list_scenes(request, archive)):
+        assert [scene.item for scene in listed.scenes] == [items[0]["id"]]
+        assert listed.unreadable == len(bad) + len(nameless)
     said = warnings(caplog)
     for why, item in bad.items():
         (told,) = (line for line in said if line.startswith(f"item {item['id']} is left out"))

@@ -89,6 +89,8 @@ def _run(asked: IngestRequest, settings: Settings) -> None:
     )
     if found.over_limit:
         typer.echo(f"{found.over_limit:,} scenes are left out by the limit of {asked.limit:,}")
+    if found.unreadable:
+        typer.echo(f"{found.unreadable:,} items of the catalogue cannot be read and are left out")
     typer.echo(f"snapshot {snapshot.snapshot}")
 
 

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """The scenes of a request, and what its limit left out."""
+    """The scenes of a request, and what was left out."""
 
     scenes: list[SceneRef]
     """Sorted by id."""
@@ -44,6 +44,8 @@ class Listed:
     """Scenes that would be taken without the limit, of those that were read."""
     cut: tuple[str, ...]
     """Tiles of which the limit left something unread; "" is the whole area."""
+    unreadable: int
+    """Items that are not as STAC has them."""
 
 
 def search_scenes(
@@ -80,7 +82,7 @@ def list_scenes(
         access: What the documents of a catalogue may lead to; unless given, what the settings say.
 
     Returns:
-        The scenes, and what the limit left out.
+        The scenes, and what was left out.
 
     Raises:
         RequestError: The sensor or a band is unknown, a file of tiles cannot be used, or nothing
@@ -108,6 +110,7 @@ def list_scenes(
         scenes=[SceneRef(collection=kind.name, item=name) for name in dict.fromkeys(taken)],
         over_limit=frozen.document.left_out.get("limit", 0),
         cut=frozen.document.cut,
+        unreadable=frozen.document.left_out.get("unreadable", 0),
     )
 
 

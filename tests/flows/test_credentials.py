@@ -1,5 +1,6 @@
 """A Prefect server that asks who is there: its user and password stand in `.env`, as all else."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -15,9 +16,13 @@ pytestmark = [pytest.mark.flows, pytest.mark.xdist_group("prefect")]
 def test_all_that_calls_prefect_says_who_it_is(
     binaries: Path, tmp_path: Path, item_collection: Path
 ) -> None:
-    """`deploy`, whose child process has another directory, and `ingest`, which starts a run."""
+    """`deploy`, whose child process has another directory, and `ingest`, which starts a run.
+
+    The run has another directory too: it is told of an absolute path.
+    """
     request = tmp_path / "request.yaml"
-    request.write_text(f"sensor: naip\ncatalog: {item_collection}\nchip_size: 64\n")
+    catalog = os.path.relpath(item_collection, tmp_path)
+    request.write_text(f"sensor: naip\ncatalog: {catalog}\nchip_size: 64\n")
     home = tmp_path / "server"
     home.mkdir()
     with prefect_server(binaries, home, PREFECT_SERVER_API_AUTH_STRING=PAIR) as api:
@@ -38,4 +43,4 @@ def test_all_that_calls_prefect_says_who_it_is(
         user, _, password = PAIR.partition(":")
         runs = httpx.post(f"{api}/flow_runs/filter", json={}, auth=(user, password)).json()
     asked = [run["parameters"].get("request", {}).get("catalog") for run in runs]
-    assert str(item_collection) in asked
+    assert str(item_collection.resolve()) in asked

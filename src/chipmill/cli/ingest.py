@@ -13,6 +13,7 @@ from chipmill.cli.app import app, sentence
 from chipmill.errors import RequestError
 from chipmill.formats.request_file import read_request
 from chipmill.io.store import Store
+from chipmill.io.tiles import is_inline
 from chipmill.model.access import Access, is_local
 from chipmill.model.ingest_request import IngestRequest
 from chipmill.service.prefect_api import start_flow
@@ -20,6 +21,7 @@ from chipmill.settings import Settings
 from chipmill.steps.estimate import Estimate, estimate
 from chipmill.steps.ingest import ingest_scenes
 from chipmill.steps.search import Listed, check_request, list_scenes
+from chipmill.url import is_relative
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -95,11 +97,26 @@ def _run(asked: IngestRequest, settings: Settings) -> None:
 
 
 async def _start(asked: IngestRequest, settings: Settings) -> str:
-    parameters = {"request": asked.model_dump(mode="json")}
+    parameters = {"request": _from_anywhere(asked).model_dump(mode="json")}
     async with httpx.AsyncClient(
         base_url=settings.prefect_api, headers=settings.prefect_headers, timeout=30
     ) as client:
         return await start_flow(client, "ingest", parameters, key=uuid4().hex)
+
+
+def _from_anywhere(asked: IngestRequest) -> IngestRequest:
+    """Name files of this machine for a run that starts in another directory."""
+    tiles = asked.tiles
+    if tiles.file:
+        tiles = tiles.model_copy(update={"file": _absolute(tiles.file)})
+    changed = {"catalog": _absolute(asked.catalog), "tiles": tiles}
+    if asked.geometry and not is_inline(asked.geometry):
+        changed["geometry"] = _absolute(asked.geometry)
+    return asked.model_copy(update=changed)
+
+
+def _absolute(place: str) -> str:
+    return str(Path(place).resolve()) if is_relative(place) else place
 
 
 def _say(found: Estimate) -> None:

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from chipmill.errors import MissingError, PackError, RequestError, TransientError
 from chipmill.formats.manifest import decode_manifest
 from chipmill.train import Batch, ChipDataset
+from chipmill.train.iteration import Iteration
 from chipmill.train.memory import ReusedMemory
 from chipmill.train.ready import Patience, wait_for_megabatch
 from chipmill.train.source import FastStorage
@@ -480,3 +481,27 @@ def test_a_dataset_travels_to_a_worker_process(staged: Path) -> None:
     copy = pickle.loads(pickle.dumps(dataset))  # noqa: S301 - our own bytes
     assert copy.state_dict() == dataset.state_dict()
     assert chips(copy) == chips(dataset)
+
+
+@pytest.mark.parametrize("half", [{"rank": 0}, {"world_size": 2}])
+def test_a_rank_goes_with_the_size_of_its_world(staged: Path, half: dict[str, int]) -> None:
+    """Eight ranks that give only `world_size` would all be rank 0."""
+    with pytest.raises(RequestError, match="both or neither"):
+        ChipDataset(
+            staged / "archive",
+            plan=PLAN,
+            fast=staged / "fast",
+            **half,  # pyright: ignore[reportArgumentType]
+        )
+
+
+def test_an_iteration_says_what_its_loop_has_got(staged: Path) -> None:
+    """Who asks the iteration has trained on its last batch; the dataset waits for the next call."""
+    dataset = opened(staged)
+    iteration = iter(dataset)
+    batch = next(iteration)
+    assert isinstance(iteration, Iteration)
+    assert iteration.state_dict() == dataset.state_after(batch)
+    assert dataset.state_dict() == opened(staged).state_dict()
+    list(iteration)
+    assert iteration.state_dict() == dataset.state_dict()

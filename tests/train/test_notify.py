@@ -349,6 +349,8 @@ def test_a_locked_ledger_is_tried_again(desk: Desk, tmp_path: Path) -> None:
     ("change", "said"),
     [
         ({"receiver_url": "127.0.0.1:8787"}, "not the URL"),
+        ({"receiver_url": "http://[::1"}, "not the URL"),
+        ({"receiver_url": "http://receiver:99999"}, "not the URL"),
         ({"run": "a run"}, "run name 'a run'"),
         ({"attempt": 0}, "attempt 0"),
         ({"rank": 2}, "rank 2 of 2"),
@@ -362,6 +364,32 @@ def test_facts_that_no_receiver_accepts_are_refused(
     facts |= {"key": bytes(32), "rank": 0, "world_size": 2, "spool": tmp_path}
     with pytest.raises(RequestError, match=said):
         Notifier(**facts | change)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("url", ["http://a..b:1", "http://a\x01b"])
+def test_a_host_that_cannot_be_does_not_end_the_thread(url: str, tmp_path: Path) -> None:
+    """It is found when a post is tried, and is told as a refusal is."""
+    facts = {"run": "run", "key": bytes(32), "world_size": 2, "spool": tmp_path}
+    zero = Notifier(url, rank=0, **facts)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(NotifyError, match="is no address"):
+        zero.begin(PLAN)
+    zero.close()
+    one = Notifier(url, rank=1, **facts)  # pyright: ignore[reportArgumentType]
+    one.completed(Completion(megabatch=f"{PLAN}-00000", epoch=0, minibatches=1))
+    wait_until(lambda: one.counts() == (0, 1))
+    with pytest.raises(NotifyError, match="is no address"):
+        one.close()
+
+
+def test_who_holds_reports_of_several_megabatches_is_warned(
+    staged: Path, desk: Desk, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is staged behind them, so a loop that never saves would wait for ever."""
+    with desk.up(), notifier(desk, tmp_path / "spool", held=True) as notify:
+        notify.begin(PLAN)
+        assert list(opened(staged, notify))
+    said = [one.message for one in caplog.records if one.levelname == "WARNING"]
+    assert any("checkpoint_saved(state)" in one for one in said)
 
 
 def test_dataset_and_notifier_are_of_one_rank(staged: Path, desk: Desk, tmp_path: Path) -> None:

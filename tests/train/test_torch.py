@@ -1,6 +1,7 @@
 """The dataset in torch's DataLoader: the same batches, as tensors."""
 
 import multiprocessing
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -128,8 +129,10 @@ def test_a_foreign_batch_is_refused_in_tensors_too(staged: Path) -> None:
 # torchdata 0.11 calls what torch 2.13 has given up.
 @pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")
 @pytest.mark.parametrize("workers", [0, 1, 3])
-@pytest.mark.parametrize("stop", [1, 5])
-def test_a_stateful_loader_goes_on_where_it_stood(staged: Path, workers: int, stop: int) -> None:
+@pytest.mark.parametrize(("stop", "says"), [(1, True), (5, True), (5, False)])
+def test_a_stateful_loader_goes_on_where_it_stood(
+    staged: Path, *, workers: int, stop: int, says: bool
+) -> None:
     """Its state is taken while workers are ahead: what they had read and nobody saw comes again."""
     stateful: Any = pytest.importorskip("torchdata.stateful_dataloader")
 
@@ -142,12 +145,41 @@ def test_a_stateful_loader_goes_on_where_it_stood(staged: Path, workers: int, st
     seen: list[tuple[str, ...]] = []
     for batch in first:
         seen.append(batch.chip_ids)
-        dataset.done(batch)
+        if says:
+            dataset.done(batch)
         if len(seen) == stop:
             break
     state = first.state_dict()
     again = made(opened(staged))
     again.load_state_dict(state)
     assert seen + [batch.chip_ids for batch in again] == whole
-    with pytest.raises(RequestError, match="StatefulDataLoader by another"):
-        next(iter(dataset.steps(first)))
+
+
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_steps_of_a_stateful_loader_need_nothing_that_lies_behind(
+    staged: Path, tmp_path: Path, workers: int
+) -> None:
+    """Only its workers are told where they go on, and megabatch 0 is removed by then."""
+    stateful: Any = pytest.importorskip("torchdata.stateful_dataloader")
+    root = shutil.copytree(staged, tmp_path / "copy")
+
+    def made(dataset: Any) -> Any:  # noqa: ANN401 - torch has no types here
+        return stateful.StatefulDataLoader(dataset, batch_size=None, num_workers=workers)
+
+    whole = [batch.chip_ids for batch in opened(root)]
+    dataset = opened(root)
+    first, state = made(dataset), {}
+    seen: list[tuple[str, ...]] = []
+    for batch in dataset.steps(first):
+        seen.append(batch.chip_ids)
+        state = first.state_dict()
+        if batch.position.megabatch == 1:
+            break
+    shutil.rmtree(root / "fast" / PLAN / "00000")
+    dataset = opened(root)
+    again = made(dataset)
+    again.load_state_dict(state)
+    rest = [batch.chip_ids for batch in dataset.steps(again)]
+    assert rest
+    assert seen + rest == whole

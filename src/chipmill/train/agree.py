@@ -49,16 +49,21 @@ class TorchAgreement:
         return {"_group": None}
 
 
-def check_world() -> None:
+def torch_world() -> int:
+    """Count the ranks of `torch.distributed`; 1 where it is not up."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is None or not (distributed.is_available() and distributed.is_initialized()):
+        return 1
+    return distributed.get_world_size()
+
+
+def check_world(world: int) -> None:
     """Refuse a dataset that nobody told its rank, among ranks of `torch.distributed`.
 
     Raises:
         RequestError: There are others, and all of them would read the same chips.
     """
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is None or not (distributed.is_available() and distributed.is_initialized()):
-        return
-    if (world := distributed.get_world_size()) > 1:
+    if world > 1:
         raise RequestError(
             f"torch.distributed has {world} ranks, and all would read the same chips; give the "
             "dataset rank and world_size (rank=0, world_size=1 where that is meant)"
@@ -67,9 +72,7 @@ def check_world() -> None:
 
 def default_agreement(*, rank: int, world_size: int) -> Agreement:
     """Ask the ranks of `torch.distributed`, if it is up and they are the ranks of the dataset."""
-    distributed = sys.modules.get("torch.distributed")
-    if world_size > 1 and distributed is not None:
-        up = distributed.is_available() and distributed.is_initialized()
-        if up and (distributed.get_rank(), distributed.get_world_size()) == (rank, world_size):
-            return TorchAgreement()
+    if world_size > 1 and torch_world() == world_size:
+        here = sys.modules["torch.distributed"].get_rank()
+        return TorchAgreement() if here == rank else alone
     return alone

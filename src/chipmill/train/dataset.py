@@ -10,9 +10,10 @@ from typing import Literal
 from chipmill.errors import RequestError
 from chipmill.formats.manifest import Manifest
 from chipmill.formats.plan import Plan
-from chipmill.train.agree import Agreement, alone, check_world, default_agreement
+from chipmill.train.agree import Agreement, alone, check_world, default_agreement, torch_world
 from chipmill.train.batch import Batch, BatchFacts, Position, TorchBatch
 from chipmill.train.folder import MegabatchFolder
+from chipmill.train.iteration import Behind, Iteration
 from chipmill.train.memory import PinnedMemory, ReusedMemory
 from chipmill.train.mixed import MixedBatch
 from chipmill.train.notify import Notifier
@@ -20,7 +21,7 @@ from chipmill.train.opening import open_source
 from chipmill.train.progress import Progress
 from chipmill.train.ready import Patience, check_share, wait_for_megabatch
 from chipmill.train.shared import SharedMemory, can_share
-from chipmill.train.state import WorkerPlace, read_state, state_at
+from chipmill.train.state import WorkerPlace, furthest, read_state, state_at
 from chipmill.train.stream import Reader, has_share, stretches
 from chipmill.train.tensors import register_dataset, require_torch, torch_is_here, worker
 from chipmill.train.view import Resize, Transform, View
@@ -38,7 +39,7 @@ class ChipDataset:
     say it by `done(batch)`. Workers copy the
     position when they start, so leave `persistent_workers` off. The dataset's own state fits any
     world size and any number of workers; that of torchdata's `StatefulDataLoader` works too, for
-    the same number of workers, in a loop over that loader which calls `done(batch)`.
+    the same number of workers.
 
         for batch in dataset.steps(loader):
             step(batch)
@@ -78,9 +79,9 @@ class ChipDataset:
             plan: Plan id; not needed with the URL of an export.
             fast: Root of fast storage on this host; None: read a static export.
             epoch: Of an export, another epoch than its plan's: the same chips in another order.
-            rank: This rank, from 0, which is the default.
-            world_size: How many ranks share each minibatch; None: it is the only one, and among
+            rank: This rank, from 0; goes with `world_size`. None: it is the only one, and among
                 several of `torch.distributed` it is refused when it is iterated over.
+            world_size: How many ranks share each minibatch.
             notify: Reports consumed megabatches; None reports to nobody.
             wait_seconds: How long to wait for a megabatch that is not staged yet.
             as_torch: Give tensors; None means where torch is installed.
@@ -104,7 +105,12 @@ class ChipDataset:
                 and torch is not installed.
             StoreError: The archive cannot be read.
         """
-        self._is_told = not (rank is None and world_size is None)
+        if (rank is None) != (world_size is None):
+            raise RequestError(
+                f"rank is {rank} and world_size is {world_size}; give the dataset both or neither"
+            )
+        self._is_told = rank is not None
+        self._world: int | None = None
         rank, world_size = rank or 0, 1 if world_size is None else world_size
         source = open_source(archive, plan, fast, epoch=epoch)
         summary = source.plan
@@ -150,12 +156,20 @@ class ChipDataset:
     def __iter__(self) -> Iterator[Batch | TorchBatch | MixedBatch]:
         """Give the batches from the current position on.
 
+        What comes back is also asked by torchdata's `StatefulDataLoader` where it stands.
+
         Raises:
             PackError: A manifest or pack is damaged, or of another plan.
             TransientError: A megabatch was not ready within `wait_seconds`.
             RequestError: A scene has not the bands that are asked for; or there are other ranks,
                 and nobody said which this is.
         """
+        return Iteration(
+            batches=self._batches(), state=self._state_behind, load=self.load_state_dict
+        )
+
+    def _batches(self) -> Iterator[Batch | TorchBatch | MixedBatch]:
+        """Give the batches from the current position on, and count those consumed."""
         self._check_world()
         progress = self._progress
         if (share := worker()) is not None:
@@ -191,17 +205,17 @@ class ChipDataset:
 
         Raises:
             TransientError: A megabatch was not ready within `wait_seconds`.
-            RequestError: There are other ranks, and nobody said which this is; or the loader keeps
-                a state of its own.
+            RequestError: There are other ranks, and nobody said which this is; or a loader with a
+                state of its own was given one of another plan.
         """
         self._check_world()
-        if hasattr(loader, "load_state_dict"):
-            raise RequestError(
-                f"steps() goes by the dataset's own state, and {type(loader).__name__} by another; "
-                "give it a DataLoader, or iterate over the loader and call done(batch)"
-            )
         self._together = True  # workers learn it when they start, and leave the deadline to us
         batches, progress = iter(loader), self._progress
+        if say := getattr(batches, "state_dict", None):
+            # A StatefulDataLoader has told only its workers where they go on.
+            found = furthest(say(), plan=self.plan)
+            if found is not None and found.position > progress.position:
+                progress.resume(found)
         number = progress.position.megabatch
         while number < len(self.plan.megabatches):
             folder, stalled = self._wait(number)
@@ -234,8 +248,9 @@ class ChipDataset:
         )
 
     def _check_world(self) -> None:
+        """Refuse a rank that nobody named beside others; a worker knows of its parent's."""
         if not self._is_told:
-            check_world()
+            check_world(self._world or torch_world())
 
     def _agreement(self) -> Agreement:
         """Find how to ask the other ranks; torch.distributed may come up after the dataset."""
@@ -331,6 +346,13 @@ class ChipDataset:
         progress = self._progress
         return state_at(self.plan.plan, progress.position, manifest=progress.manifest)
 
+    def _state_behind(self, last: Behind | None) -> dict[str, object]:
+        """Say where an iteration stands; the loop that asks has trained on what it got last."""
+        progress = self._progress
+        if worker() or not self._by_next or last is None or last.position <= progress.position:
+            return self.state_dict()
+        return state_at(self.plan.plan, last.position, manifest=last.manifest)
+
     def state_after(self, batch: BatchFacts) -> dict[str, object]:
         """Say where this rank stands once `batch` is consumed, without consuming it.
 
@@ -390,4 +412,4 @@ class ChipDataset:
         """Go to a worker process without the notifier: only the parent reports."""
         silent = replace(self._progress, notify=None)
         silent.position, silent.manifest = self._progress.position, self._progress.manifest
-        return {**self.__dict__, "_progress": silent, "_agree": alone}
+        return {**self.__dict__, "_progress": silent, "_agree": alone, "_world": torch_world()}

@@ -13,7 +13,7 @@ from chipmill.errors import NotifyError, RequestError, TransientError
 from chipmill.formats import webhook
 from chipmill.formats.layout import segment
 from chipmill.train.courier import Courier
-from chipmill.train.post import Backoff, Outcome, Sender, open_client, post
+from chipmill.train.post import Backoff, Outcome, Sender, is_address, open_client, post
 from chipmill.train.spool import Spool
 
 RUNS = "/v1/runs"
@@ -211,7 +211,7 @@ class Notifier:
 def _check(notifier: Notifier) -> None:
     """Refuse facts that no receiver accepts."""
     webhook.headers(notifier.key, run=notifier.run, message_id="check", timestamp=0, body=b"")
-    if not notifier.receiver_url.startswith(("http://", "https://")):
+    if not is_address(notifier.receiver_url):
         raise RequestError(
             f"{notifier.receiver_url} is not the URL of a receiver; give http(s)://host:port"
         )

@@ -6,6 +6,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from random import SystemRandom
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 from chipmill.formats import webhook
 
@@ -54,6 +55,18 @@ class Backoff:
         return max(SystemRandom().uniform(0.0, most), min(at_least, self.longest))
 
 
+def is_address(url: str) -> bool:
+    """Say whether something may be posted to a URL: it has a scheme, a host and a port that can be.
+
+    Some hosts are only found to be none when a post is tried.
+    """
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # half an address of IPv6, or a port past 65535
+        return False
+
+
 def open_client() -> "httpx.Client":
     """Open a client for any number of tries."""
     import httpx  # noqa: PLC0415  # see above
@@ -77,6 +90,9 @@ def post(
     except httpx.RequestError as err:
         # No answer at all, or half of one: whether the message had its effect is not known.
         return Outcome(verdict="later", status=None, text=f"no answer ({type(err).__name__})")
+    except (httpx.InvalidURL, UnicodeError) as err:
+        text = f"{sender.receiver_url} is no address ({err})"
+        return Outcome(verdict="refused", status=None, text=text)
     return _judge(answer, now=now)
 
 

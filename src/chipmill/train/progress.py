@@ -84,8 +84,8 @@ class Progress:
                 many = len(self._held) >= _MANY
                 log.log(
                     logging.WARNING if many else logging.INFO,
-                    "%d megabatches up to %d are reported once a checkpoint beyond them is saved; "
-                    "meanwhile they hold fast storage",
+                    "%d megabatches up to %d are reported once checkpoint_saved(state) tells of a "
+                    "checkpoint beyond them; meanwhile they hold fast storage",
                     len(self._held),
                     passed[-1],
                 )

@@ -1,7 +1,8 @@
 """Where a training run stands in its plan, as a checkpoint keeps it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
@@ -94,3 +95,27 @@ def read_state(state: Mapping[str, object], *, plan: Plan) -> State:
             f"{len(plan.megabatches)}; the checkpoint is damaged, take an earlier one"
         )
     return found
+
+
+def furthest(state: object, *, plan: Plan) -> State | None:
+    """Find the furthest state of the dataset in what a loader of another maker keeps.
+
+    It has one of each worker, in mappings of its own; the furthest is behind the last batch.
+
+    Raises:
+        RequestError: One is of another plan, epoch or version of the order.
+    """
+    found = [read_state(one, plan=plan) for one in _states(state)]
+    return max(found, key=lambda one: one.position, default=None)
+
+
+def _states(value: object) -> Iterator[Mapping[str, object]]:
+    """Give what looks like a state of ours, at any depth."""
+    if not isinstance(value, Mapping):
+        return
+    mapping = cast("Mapping[str, Any]", value)
+    if {"plan", "order_version", "minibatch"} <= mapping.keys():
+        yield mapping
+        return
+    for inner in mapping.values():
+        yield from _states(inner)

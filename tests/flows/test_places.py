@@ -96,7 +96,9 @@ def test_every_flow_looks_first(
     assert not list(bare.iterdir())
 
 
-def test_what_env_says_reaches_all_programs_of_one_machine(bare: Path) -> None:
+def test_what_env_says_reaches_all_programs_of_one_machine(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Under `chipmill up` flow runs start elsewhere: all of it is handed on, places as absolute."""
     said = {
         "CHIPMILL_ARCHIVE": "s3://team-archive/chipmill",
@@ -106,6 +108,8 @@ def test_what_env_says_reaches_all_programs_of_one_machine(bare: Path) -> None:
         "CHIPMILL_WEBHOOK_MASTER": encode_key(bytes(32)),
         "AWS_ACCESS_KEY_ID": "team",
     }
+    for name in said:  # the environment wins, and the S3 server of other tests has words in it
+        monkeypatch.delenv(name, raising=False)
     (bare / ".env").write_text("".join(f"{name}={value}\n" for name, value in said.items()))
     given = make_environment(Settings.load(), Place(home=bare / "home"))
     fixed = {

@@ -153,8 +153,8 @@ def test_slow_clients_hold_up_nobody(receiver: Receiver) -> None:
     p99 = took[int(0.99 * len(took))]
     figures = (took[len(took) // 2] * 1000, p99 * 1000, (after - before) / 1e6)
     log.info("honest p50 %.0f ms, p99 %.0f ms, memory %+.1f MB", *figures)
-    # What this very machine takes for a message when nobody is slow is granted on top; half of them,
-    # since other programs of a busy machine may hold up a few.
+    # What this very machine takes for a message when nobody is slow is granted on top; the half of
+    # them counts, since other programs of a busy machine may hold up a few.
     assert took[len(took) // 2] < 1 + 10 * max(seconds for _, seconds in quiet)
     assert after - before < MOST_GROWTH
     assert sum(cut.startswith(b"HTTP/1.1 408") for cut in cuts) > SLOW

@@ -27,7 +27,7 @@ from pydantic_settings import (
 )
 
 from chipmill.errors import RequestError
-from chipmill.url import absolute_ledger, is_relative, store_url
+from chipmill.url import absolute_ledger, expanded, is_relative, store_url
 
 Where = Literal["archive", "ledger", "fast"]
 _PLACES: Final = ("archive", "ledger", "fast", "fsx_link")
@@ -38,7 +38,7 @@ def _url(value: object) -> object:
 
 
 def _folder(value: object) -> object:
-    return Path(_place(value)).expanduser() if isinstance(value, str | Path) else value
+    return expanded(_place(value)) if isinstance(value, str | Path) else value
 
 
 def _place(value: str | Path) -> str | Path:

@@ -2,12 +2,26 @@
 
 from pathlib import Path
 
+from chipmill.errors import RequestError
+
+
+def expanded(place: str | Path) -> Path:
+    """Give a path with the home directory that `~` stands for.
+
+    Raises:
+        RequestError: It is of a user who is not here.
+    """
+    try:
+        return Path(place).expanduser()
+    except RuntimeError as err:
+        raise RequestError(f"{place} names a home that is not here; write the path out") from err
+
 
 def store_url(place: str | Path) -> str:
     """Give a plain path the form of a URL, so that one word names any store."""
     if "://" in str(place):
         return str(place)
-    return Path(place).expanduser().resolve().as_uri()
+    return expanded(place).resolve().as_uri()
 
 
 def is_relative(place: str | Path) -> bool:
@@ -15,7 +29,7 @@ def is_relative(place: str | Path) -> bool:
     text = str(place)
     if text.startswith("sqlite"):
         return not _database(text).startswith("/")
-    return "://" not in text and not Path(text).expanduser().is_absolute()
+    return "://" not in text and not expanded(text).is_absolute()
 
 
 def absolute_ledger(url: str) -> str:

@@ -22,6 +22,8 @@ WORDS = [
     ["serve", "--port", "99999"],
     ["up", "--port", "99999"],
     ["up", "--home", "{file}"],
+    ["up", "--home", "~no-such-user/x"],
+    ["index", "~no-such-user/x.json"],
 ]
 
 
@@ -54,6 +56,8 @@ def test_wrong_words_are_one_sentence(site: Site, tmp_path: Path, words: list[st
         ("CHIPMILL_BUCKETS", "{", '"buckets"'),
         ("CHIPMILL_ARCHIVE", "", "CHIPMILL_ARCHIVE is not usable"),
         ("CHIPMILL_FAST", " ", "CHIPMILL_FAST is not usable"),
+        ("CHIPMILL_FAST", "~no-such-user/fast", "names a home that is not here"),
+        ("CHIPMILL_ARCHIVE", "~no-such-user/archive", "names a home that is not here"),
     ],
 )
 def test_a_wrong_setting_is_named(site: Site, name: str, value: str, said: str) -> None:

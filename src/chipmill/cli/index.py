@@ -13,6 +13,7 @@ from chipmill.io.store import Store
 from chipmill.model.plan_request import PlanRequest
 from chipmill.settings import Settings
 from chipmill.steps.index import Counted, index_item
+from chipmill.url import expanded
 
 _NAMES = ("scene", "chips", "usable", "cloud", "nodata", "remainder", "km2")
 _LINE = "{:<44} {:>8} {:>8} {:>8} {:>8} {:>10} {:>10}"
@@ -58,7 +59,7 @@ def index(
 def _href(item: str) -> str:
     """Give the place of an item; what is neither a URL nor a file is a scene of the archive."""
     collection, _, name = item.partition("/")
-    if "://" in item or Path(item).expanduser().exists() or not name or item.endswith(".json"):
+    if "://" in item or expanded(item).exists() or not name or item.endswith(".json"):
         return item
     return Store.open(Settings.load().archive).href(layout.item_key(collection, name))
 

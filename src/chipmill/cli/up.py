@@ -10,6 +10,7 @@ from chipmill.cli.app import app, sentence
 from chipmill.service.up import Place
 from chipmill.service.up import up as run
 from chipmill.settings import Settings
+from chipmill.url import expanded
 
 
 @app.command()
@@ -27,5 +28,5 @@ def up(
 ) -> None:
     """Run Prefect server, worker and receiver on this machine until Ctrl-C."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    place = Place(home=home.expanduser().resolve(), prefect_port=prefect_port, port=port)
+    place = Place(home=expanded(home).resolve(), prefect_port=prefect_port, port=port)
     run(Settings.load(), place, tell=typer.echo)

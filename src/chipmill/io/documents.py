@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -19,6 +18,7 @@ from chipmill.formats.signature import said
 from chipmill.io.source import open_source
 from chipmill.io.web import open_client
 from chipmill.model.access import OWN, Access
+from chipmill.url import store_url
 
 TRIES = 6
 _TIMEOUT = httpx.Timeout(60, connect=15)
@@ -164,7 +164,7 @@ class Documents:
 
 def address(typed: str) -> str:
     """Give the URL of what people type: a URL, or a path of this machine."""
-    return typed if "://" in typed else Path(typed).expanduser().resolve().as_uri()
+    return store_url(typed)
 
 
 def parsed(url: str, read: Callable[[], bytes]) -> object:

@@ -1,7 +1,6 @@
 """Where a file lies, told by its href: a store to read from and a key in it."""
 
 from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -9,6 +8,7 @@ from obstore.store import HTTPStore
 
 from chipmill.errors import MissingError
 from chipmill.io.store import Store
+from chipmill.url import expanded
 
 
 class Place(NamedTuple):
@@ -41,7 +41,7 @@ def place_of(href: str) -> Place:
         folder, _, name = parts.path.rpartition("/")
         return Place(_server(urlunsplit((*parts[:2], folder, "", ""))), unquote(name))
     if parts.scheme in ("", "file"):
-        path = Path(unquote(parts.path) if parts.scheme else href).expanduser().resolve()
+        path = expanded(unquote(parts.path) if parts.scheme else href).resolve()
         if not path.is_file():
             raise MissingError(f"nothing at {href}")
         return Place(_store(path.parent.as_uri()), path.name)

@@ -4,7 +4,6 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -21,6 +20,7 @@ from chipmill.errors import RequestError
 from chipmill.formats.signature import said
 from chipmill.io.documents import Documents, address
 from chipmill.model.tile import Tile, TileFile
+from chipmill.url import expanded
 
 
 def read_area(text: str, documents: Documents) -> Polygon | MultiPolygon:
@@ -103,9 +103,9 @@ def _check_names(file: str, tiles: Sequence[Tile]) -> None:
 
 def _frame(file: str, documents: Documents) -> geopandas.GeoDataFrame:
     remote = "://" in file
-    if not remote and not Path(file).expanduser().exists():
+    if not remote and not expanded(file).exists():
         raise RequestError(f"there is no file {file}; name a file of tiles")
-    place = cast("Any", BytesIO(documents.read(file)) if remote else Path(file).expanduser())
+    place = cast("Any", BytesIO(documents.read(file)) if remote else expanded(file))
     path = urlsplit(file).path if remote else file
     try:
         if path.endswith((".parquet", ".geoparquet")):

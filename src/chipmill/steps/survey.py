@@ -2,7 +2,6 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urljoin
 
@@ -18,6 +17,7 @@ from chipmill.model.scene import Asset, Scene, SceneRef
 from chipmill.model.sensor import Sensor
 from chipmill.sensors import sensor, sensors
 from chipmill.steps.facts import aligned, facts_of
+from chipmill.url import store_url
 
 if TYPE_CHECKING:
     from chipmill.io.raster import Header
@@ -36,7 +36,7 @@ def read_document(href: str) -> Json:
     # Its clients of HTTP and S3 take 30 MB; what is indexed in an archive needs none.
     from chipmill.io.source import open_source  # noqa: PLC0415
 
-    url = href if "://" in href else Path(href).expanduser().resolve().as_uri()
+    url = store_url(href)
     with open_source(url) as source:
         raw = b"".join(source.pieces)
     try:
